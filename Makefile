@@ -1,0 +1,44 @@
+# Everything runs in an environment of this folder, made from uv.lock; uv too is installed here if the machine has none.
+
+PYTHON ?= python3
+UV := $(shell command -v uv || echo .tools/bin/uv)
+RUN := $(UV) run --locked
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo dev test check format clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.tools/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
+	@$(PYTHON) -m venv .tools || { echo "Python's venv module is missing (Debian: apt-get install python3-venv)"; exit 1; }
+	@.tools/bin/pip install --quiet --disable-pip-version-check 'uv>=0.9'
+
+setup: $(UV) ## make the environment (.venv) from uv.lock
+	@$(UV) sync --locked --quiet
+
+demo: setup ## run the whole pipeline on a simulated totesys and show the result
+	@$(RUN) python -m etl_assets.simulator demo
+
+dev: setup ## open the Dagster UI on the demo's data
+	@$(RUN) python -m etl_assets.simulator dev
+
+test: setup ## run the tests
+	$(RUN) pytest
+
+check: setup ## check format, lint, types, import contracts and lock
+	$(RUN) ruff format --check
+	$(RUN) ruff check
+	$(RUN) mypy
+	$(RUN) lint-imports
+	$(UV) lock --check
+
+format: setup ## format the code
+	$(RUN) ruff format
+	$(RUN) ruff check --fix
+
+clean: ## remove the environment, the demo and all caches
+	@if [ -d .demo ]; then $(RUN) python -m etl_assets.simulator clean; fi
+	rm -rf .venv .tools .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

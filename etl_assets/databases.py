@@ -1,0 +1,289 @@
+"""PostgreSQL: connections under a URL, the types of columns, and how names become SQL."""
+
+import re
+import socket
+import ssl
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, BinaryIO
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import dagster as dg
+import pg8000.native
+import pyarrow as pa
+from pg8000.exceptions import DatabaseError, InterfaceError
+from pyarrow import csv
+
+from etl_assets.environment import EnvironmentVariableError, required
+from etl_assets.errors import PermanentError
+from etl_assets.tables import SchemaMismatchError
+
+_CONNECT_TIMEOUT_SECONDS = 10
+
+# Text that COPY writes and reads depends on these; none is left to the server's configuration.
+_SESSION = {
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "iso_8601",
+    "TimeZone": "UTC",
+    "client_encoding": "UTF8",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+}
+
+# SQLSTATE classes (PostgreSQL manual, appendix A) that trying again can mend: connection exceptions,
+# transaction rollback, insufficient resources, object in use, operator intervention, system error.
+_OUTAGE_CLASSES = ("08", "40", "53", "55", "57", "58")
+
+
+class DatabaseUnavailableError(Exception):
+    """The database could not be reached or could not serve now: trying again may help."""
+
+
+class StatementRefusedError(PermanentError):
+    """The database refused a statement for what it says: trying again cannot help."""
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        self.sqlstate = fields.get("C", "")
+        self.message = fields.get("M", "")
+        self.detail = fields.get("D", "")
+        detail = f" ({self.detail})" if self.detail else ""
+        super().__init__(f"{self.message}{detail} [SQLSTATE {self.sqlstate}]")
+
+
+class Connection(pg8000.native.Connection):  # type: ignore[misc]
+    """A pg8000 connection whose errors are either an outage or permanent."""
+
+    def run(self, sql: str, stream: Any = None, types: Any = None, **params: Any) -> list[list[Any]]:
+        """Run one statement with bound `params`; give its rows.
+
+        Raises:
+            StatementRefusedError: the statement or its data is at fault.
+            DatabaseUnavailableError: the server or the way to it is at fault.
+        """
+        try:
+            return super().run(sql, stream=stream, types=types, **params) or []
+        except DatabaseError as error:
+            fields = error.args[0]
+            if str(fields.get("C", "")).startswith(_OUTAGE_CLASSES):
+                raise DatabaseUnavailableError(f"{fields['M']} [SQLSTATE {fields['C']}]") from error
+            raise StatementRefusedError(fields) from error
+        except InterfaceError as error:
+            raise DatabaseUnavailableError(str(error)) from error
+
+    def copy_out(self, query: str, into: BinaryIO) -> int:
+        """Stream the rows of a query into a file as CSV with a header line; give their number."""
+        self.run(f"COPY ({query}) TO STDOUT (FORMAT csv, HEADER)", stream=into)
+        return int(self.row_count)
+
+    def copy_in(self, table: str, column_names: Iterable[str], chunks: Iterable[bytes]) -> int:
+        """Append rows, given as chunks of CSV without a header, to a table; give their number."""
+        self.run(f"COPY {table} ({names(column_names)}) FROM STDIN (FORMAT csv)", stream=chunks)
+        return int(self.row_count)
+
+
+@contextmanager
+def connect(url: str) -> Iterator[Connection]:
+    """Open a connection to `postgresql://user:password@host:port/database?…`; close it at the end.
+
+    The parameters understood are libpq's `sslmode` (disable, prefer, require, verify-ca, verify-full),
+    `sslrootcert`, `application_name`, and `host`, a directory with a unix socket.
+
+    Raises:
+        ValueError: the URL is malformed. The message does not repeat it.
+        DatabaseUnavailableError: nobody answers.
+    """
+    arguments = _arguments(url)
+    try:
+        if "host" in arguments:
+            address = (arguments["host"], arguments["port"])
+            arguments["sock"] = socket.create_connection(address, _CONNECT_TIMEOUT_SECONDS)
+            # Or each small COPY waits 40 ms for an acknowledgement.
+            arguments["sock"].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            arguments["sock"].setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            arguments["sock"].settimeout(None)
+        connection = Connection(**arguments, startup_params=_SESSION)
+    except (InterfaceError, OSError) as error:
+        where = arguments.get("unix_sock") or f"{arguments['host']}:{arguments['port']}"
+        raise DatabaseUnavailableError(f"no connection to PostgreSQL at {where}: {error}") from error
+    except DatabaseError as error:
+        raise StatementRefusedError(error.args[0]) from error
+    try:
+        yield connection
+    finally:
+        with suppress(InterfaceError):  # the server is gone already: what went wrong is being raised
+            connection.close()
+
+
+@contextmanager
+def transaction(connection: Connection, characteristics: str = "") -> Iterator[None]:
+    """Run the block in one transaction: committed at its end, rolled back on an exception."""
+    connection.run(f"START TRANSACTION {characteristics}")
+    try:
+        yield
+    except BaseException:
+        with suppress(DatabaseUnavailableError, OSError):  # the connection is gone, and with it the transaction
+            connection.run("ROLLBACK")
+        raise
+    connection.run("COMMIT")
+
+
+def _arguments(url: str) -> dict[str, Any]:
+    form = "must look like postgresql://user:password@host:5432/database"
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 5432
+    except ValueError:
+        raise ValueError(form) from None
+    parameters = dict(parse_qsl(parts.query))
+    database = unquote(parts.path.removeprefix("/"))
+    socket_directory = parameters.pop("host", None)
+    if parts.scheme not in ("postgresql", "postgres") or not parts.username or not database:
+        raise ValueError(form)
+    if not (socket_directory or parts.hostname):
+        raise ValueError(form)
+    arguments: dict[str, Any] = {
+        "user": unquote(parts.username),
+        "password": unquote(parts.password) if parts.password else None,
+        "database": database,
+        "application_name": parameters.pop("application_name", "etl_assets"),
+    }
+    root_certificate = parameters.pop("sslrootcert", None)
+    mode = parameters.pop("sslmode", "prefer")
+    if parameters:
+        raise ValueError(f"has parameters that are not understood: {', '.join(sorted(parameters))}")
+    if socket_directory:
+        return arguments | {"unix_sock": f"{socket_directory}/.s.PGSQL.{port}", "ssl_context": False}
+    return arguments | {"host": parts.hostname, "port": port, "ssl_context": _tls(mode, root_certificate)}
+
+
+def _tls(mode: str, root_certificate: str | None) -> ssl.SSLContext | bool | None:
+    """Give what pg8000 takes for a libpq `sslmode` (libpq manual, “SSL Support”)."""
+    if mode == "disable":
+        return False
+    if mode == "prefer":
+        return None
+    if mode not in ("require", "verify-ca", "verify-full"):
+        raise ValueError(f"has an unknown sslmode: {mode}")
+    try:
+        context = ssl.create_default_context(cafile=root_certificate)
+    except OSError:
+        raise ValueError(f"names an sslrootcert that cannot be read: {root_certificate}") from None
+    context.check_hostname = mode == "verify-full"
+    if mode == "require" and root_certificate is None:
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def csv_chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
+    """Write batches as the CSV that COPY reads: nulls bare, text quoted, so that '' is no null."""
+    for batch in batches:
+        buffer = pa.BufferOutputStream()
+        csv.write_csv(batch, buffer, csv.WriteOptions(include_header=False))
+        yield buffer.getvalue().to_pybytes()
+
+
+class DatabaseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """A PostgreSQL database whose URL is in an environment variable, so that no configuration shows it."""
+
+    variable: str
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """Open a connection; close it at the end.
+
+        Raises:
+            EnvironmentVariableError: the variable is missing or holds no PostgreSQL URL.
+            DatabaseUnavailableError: nobody answers.
+        """
+        url = required(self.variable)
+        try:
+            _arguments(url)
+        except ValueError as error:
+            raise EnvironmentVariableError(self.variable, str(error)) from None
+        with connect(url) as connection:
+            yield connection
+
+
+def quoted(name: str) -> str:
+    """Quote a name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def names(column_names: Iterable[str], of: str = "") -> str:
+    """Give a list of quoted column names, each with the table or alias it is `of`."""
+    return ", ".join(f"{of}.{quoted(name)}" if of else quoted(name) for name in column_names)
+
+
+_SQL_TYPES = {
+    pa.bool_(): "boolean",
+    pa.int16(): "smallint",
+    pa.int32(): "integer",
+    pa.int64(): "bigint",
+    pa.float32(): "real",
+    pa.float64(): "double precision",
+    pa.string(): "character varying",
+    pa.date32(): "date",
+    pa.time64("us"): "time without time zone",
+    pa.timestamp("us"): "timestamp without time zone",
+    pa.timestamp("ms"): "timestamp(3) without time zone",
+}
+
+
+def sql_type(type_: pa.DataType) -> str:
+    """Give the PostgreSQL type that holds an Arrow type exactly.
+
+    Raises:
+        KeyError: there is none.
+    """
+    if pa.types.is_decimal(type_):
+        return f"numeric({type_.precision},{type_.scale})"
+    return _SQL_TYPES[type_]
+
+
+_ARROW_TYPES = {sql: arrow for arrow, sql in _SQL_TYPES.items()} | {"text": pa.string()}
+
+
+def _arrow_type(sql: str, is_enum: bool) -> pa.DataType | None:
+    """Give the Arrow type that holds a PostgreSQL type exactly, if there is one."""
+    if is_enum or re.fullmatch(r"character( varying)?\(\d+\)", sql):
+        return pa.string()
+    if numeric := re.fullmatch(r"numeric\((\d+),(\d+)\)", sql):
+        return pa.decimal128(int(numeric[1]), int(numeric[2]))
+    return _ARROW_TYPES.get(sql)
+
+
+def new_columns(
+    connection: Connection, schema: str, where: str, expected: Mapping[str, pa.Schema]
+) -> dict[str, tuple[str, ...]]:
+    """Compare the live tables of a schema with the declared columns; give the columns not declared.
+
+    Raises:
+        SchemaMismatchError: a declared table or column is missing, or has another type.
+    """
+    live: dict[str, dict[str, tuple[str, pa.DataType | None]]] = {name: {} for name in expected}
+    for table, column, sql, is_enum in connection.run(
+        """SELECT c.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod), t.typtype = 'e'
+           FROM pg_class c
+           JOIN pg_namespace n ON n.oid = c.relnamespace
+           JOIN pg_attribute a ON a.attrelid = c.oid
+           JOIN pg_type t ON t.oid = a.atttypid
+           WHERE n.nspname = :schema AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped
+           ORDER BY c.relname, a.attnum""",
+        schema=schema,
+    ):
+        if table in live:
+            live[table][column] = (sql, _arrow_type(sql, is_enum))
+    problems = []
+    for table, declared in expected.items():
+        if not live[table]:
+            problems.append(f"table {table} is missing")
+            continue
+        for column in declared:
+            sql, type_ = live[table].get(column.name, ("missing", None))
+            if type_ != column.type:
+                problems.append(f"column {table}.{column.name} is {sql}, declared {column.type}")
+    if problems:
+        raise SchemaMismatchError(where, problems)
+    return {
+        table: tuple(name for name in live[table] if name not in declared.names) for table, declared in expected.items()
+    }

@@ -1,0 +1,261 @@
+"""How Dagster reads and writes the buckets: their resource, and the IO managers over captured CSV and star Parquet.
+
+A star table of a partition lies at `<table>/<partition folder>/<table>-<time written>.parquet`; rows set apart on
+the way lie under the same name below `rejected/`. The newest file of a partition counts.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import dagster as dg
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import csv
+from pydantic import PrivateAttr
+
+from etl_assets.buckets import Bucket
+from etl_assets.captures import CapturedFile, folder, in_partition, stamp
+from etl_assets.environment import EnvironmentVariableError, required
+from etl_assets.errors import PermanentError
+from etl_assets.failures import permanent_failures_not_retried
+from etl_assets.tables import (
+    CAPTURED_AT,
+    CAPTURED_AT_TYPE,
+    REJECTED,
+    Conformed,
+    Table,
+    concat,
+    conform,
+    frame,
+)
+
+CONFORMED = dg.PythonObjectDagsterType(Conformed, description="Rows that fit their declaration, and what was rejected.")
+"""Asked for by an input that wants the rejected rows too; any other gets a pandas frame of the rest."""
+
+_CHUNK_BYTES = 4 * 1024 * 1024
+_CAPTURES = b"captures"
+REJECTED_FOLDER = "rejected"
+
+
+class BucketResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """A bucket whose URL is in an environment variable."""
+
+    variable: str
+    _bucket: Bucket | None = PrivateAttr(default=None)
+
+    def open(self) -> Bucket:
+        """Open the bucket, once for each run.
+
+        Raises:
+            EnvironmentVariableError: the variable is missing or holds no URL of a bucket.
+        """
+        if self._bucket is None:
+            url = required(self.variable)
+            try:
+                self._bucket = Bucket(url)
+            except ValueError as error:
+                raise EnvironmentVariableError(self.variable, str(error)) from error
+        return self._bucket
+
+
+class CorruptObjectError(PermanentError):
+    """An object does not hold what was written to it."""
+
+    def __init__(self, key: str, problem: str) -> None:
+        self.key = key
+        super().__init__(f"{key} {problem}")
+
+
+class NotMaterializedError(PermanentError):
+    """A star table has no file for a partition."""
+
+    def __init__(self, table: str, partition: str) -> None:
+        self.table = table
+        self.partition = partition
+        super().__init__(f"transformation/{table} has no partition {partition}: materialize it first")
+
+
+def with_captures(rows: pa.Table, captures: Iterable[str]) -> pa.Table:
+    """Note in the schema, and so in the file, which captures rows were made from: some may have none."""
+    return rows.replace_schema_metadata({_CAPTURES: json.dumps(sorted(captures))})
+
+
+def captures_of(schema: pa.Schema) -> frozenset[str]:
+    """Give the ids of the captures noted by `with_captures`."""
+    return frozenset(json.loads(schema.metadata[_CAPTURES]))
+
+
+def read_captured(bucket: Bucket, table: Table, partition: str) -> Conformed:
+    """Read what the captures of a partition hold of a table, typed as declared; only captures with a manifest count.
+
+    Raises:
+        CorruptObjectError: an object is not the one its manifest tells of.
+    """
+    made = in_partition(bucket, partition)
+    parts = [
+        part
+        for capture in made
+        if (file := capture.files.get(table.name))
+        for part in _read_csv(bucket, file, table, capture.captured_at)
+    ]
+    whole = concat(parts, table)
+    return Conformed(with_captures(whole.rows, (capture.id for capture in made)), whole.rejected)
+
+
+def _read_csv(bucket: Bucket, file: CapturedFile, table: Table, captured_at: datetime) -> Iterator[Conformed]:
+    digest = hashlib.sha256()
+    rows = 0
+    column_names: list[str] = []
+    with bucket.stream(file.key) as stream:
+        for chunk in _whole_rows(stream):
+            digest.update(chunk)
+            if not column_names:
+                header, _, chunk = chunk.partition(b"\n")
+                column_names = header.decode().split(",")
+            parsed = _parse(chunk, column_names, table)
+            rows += parsed.num_rows
+            stamps = pa.repeat(pa.scalar(captured_at, CAPTURED_AT_TYPE), parsed.num_rows)
+            yield conform(table, parsed.append_column(CAPTURED_AT, stamps))
+    if (rows, digest.hexdigest()) != (file.rows, file.sha256):
+        raise CorruptObjectError(file.key, f"holds {rows} rows that differ from the {file.rows} captured")
+
+
+def _whole_rows(stream: pa.NativeFile) -> Iterator[bytes]:
+    """Cut CSV at row ends: pyarrow loses bytes where a quoted line end straddles two blocks (apache/arrow#51368)."""
+    rest = b""
+    while block := stream.read(_CHUNK_BYTES):
+        data = rest + block
+        end = _last_row_end(data)
+        if end:
+            yield data[:end]
+        rest = data[end:]
+    if rest:
+        yield rest
+
+
+def _last_row_end(data: bytes) -> int:
+    """Find the end of the last whole row: after a line end with an even number of quotes before it."""
+    end = data.rfind(b"\n") + 1
+    quotes = data.count(b'"', 0, end)
+    while end and quotes % 2:
+        before = data.rfind(b"\n", 0, end - 1) + 1
+        quotes -= data.count(b'"', before, end)
+        end = before
+    return end
+
+
+def _parse(chunk: bytes, column_names: Sequence[str], table: Table) -> pa.Table:
+    types = {column.name: column.type for column in table.columns}
+    try:
+        return _parse_as(chunk, column_names, types)
+    except pa.ArrowInvalid:
+        # PostgreSQL has values of these types that Arrow has not, such as infinity or NaN.
+        wider = {
+            name: pa.string() if pa.types.is_temporal(type_) or pa.types.is_decimal(type_) else type_
+            for name, type_ in types.items()
+        }
+        return _parse_as(chunk, column_names, wider)
+
+
+def _parse_as(chunk: bytes, column_names: Sequence[str], types: Mapping[str, pa.DataType]) -> pa.Table:
+    return csv.read_csv(
+        pa.py_buffer(chunk),
+        csv.ReadOptions(column_names=column_names, block_size=len(chunk) + 16, use_threads=False),
+        csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
+        csv.ConvertOptions(
+            column_types=types,
+            include_columns=list(types),
+            include_missing_columns=True,  # a column declared later is null in older captures
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+            true_values=["t"],
+            false_values=["f"],
+        ),
+    )
+
+
+class CapturedCsvIOManager(dg.IOManager):
+    """Reads ingestion assets. They are written by the capture itself, which streams them."""
+
+    def __init__(self, bucket: Bucket, tables: Iterable[Table]) -> None:
+        self._bucket = bucket
+        self._tables = {table.name: table for table in tables}
+
+    def handle_output(self, context: dg.OutputContext, obj: object) -> None:
+        """Refuse: an ingestion asset is what a capture read, never a value."""
+        raise NotImplementedError(f"{context.asset_key.to_user_string()} is written by the capture alone")
+
+    def load_input(self, context: dg.InputContext) -> Conformed | pd.DataFrame:
+        """Give the rows of a partition, typed as declared, each with its `captured_at`."""
+        with permanent_failures_not_retried():
+            table = self._tables[context.asset_key.path[-1]]
+            return _as_asked(context, read_captured(self._bucket, table, context.asset_partition_key))
+
+
+def captured_csv_io_manager(tables: Iterable[Table]) -> dg.IOManagerDefinition:
+    """Make the IO manager of the ingestion bucket, which reads by the declarations of these tables."""
+
+    @dg.io_manager(required_resource_keys={"ingestion_bucket"})
+    def captured_csv(context: dg.InitResourceContext) -> CapturedCsvIOManager:
+        return CapturedCsvIOManager(context.resources.ingestion_bucket.open(), tables)
+
+    return captured_csv
+
+
+@contextmanager
+def open_star(bucket: Bucket, table: str, partition: str) -> Iterator[pq.ParquetFile]:
+    """Open the newest file of a star table in a partition.
+
+    Raises:
+        NotMaterializedError: there is none.
+    """
+    keys = bucket.objects(folder(table, partition))
+    if not keys:
+        raise NotMaterializedError(table, partition)
+    # Not pre-buffered, read without threads: otherwise pyarrow 26 may abort the process at exit (apache/arrow#34314).
+    with bucket.open(keys[-1]) as file:
+        yield pq.ParquetFile(file, pre_buffer=False)
+
+
+class StarParquetIOManager(dg.IOManager):
+    """Writes and reads transformation assets."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+
+    def handle_output(self, context: dg.OutputContext, obj: Conformed) -> None:
+        """Write the rows as a new file, and before it those rejected as another."""
+        table, partition = context.asset_key.path[-1], context.asset_partition_key
+        key = f"{folder(table, partition)}/{table}-{stamp(datetime.now(UTC))}.parquet"
+        if obj.rejected.num_rows:
+            self._write(f"{REJECTED_FOLDER}/{key}", obj.rejected)
+        size = self._write(key, obj.rows)
+        context.add_output_metadata({"bytes": size, "dagster/uri": f"{self._bucket.url}/{key}"})
+
+    def _write(self, key: str, rows: pa.Table) -> int:
+        with self._bucket.create(key) as file:
+            pq.write_table(rows, file, compression="zstd")
+            return file.size
+
+    def load_input(self, context: dg.InputContext) -> Conformed | pd.DataFrame:
+        """Give the rows of a partition."""
+        table, partition = context.asset_key.path[-1], context.asset_partition_key
+        with permanent_failures_not_retried(), open_star(self._bucket, table, partition) as file:
+            rows = file.read(use_threads=False)
+        return _as_asked(context, Conformed(rows, REJECTED.empty_table()))
+
+
+@dg.io_manager(required_resource_keys={"transformation_bucket"})
+def star_parquet_io_manager(context: dg.InitResourceContext) -> StarParquetIOManager:
+    """Make the IO manager of the transformation bucket."""
+    return StarParquetIOManager(context.resources.transformation_bucket.open())
+
+
+def _as_asked(context: dg.InputContext, rows: Conformed) -> Conformed | pd.DataFrame:
+    """Give a frame, or both the rows and those rejected to an input declared so."""
+    return rows if context.dagster_type is CONFORMED else frame(rows.rows)

@@ -1,0 +1,185 @@
+"""The schema vocabulary: what a table is, in Arrow types, and the one boundary where rows are made to fit.
+
+A column is an Arrow field: `columns(staff_id=pa.int32())` may not be null, `optional(pa.string())` may.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl_assets.errors import PermanentError
+
+CAPTURED_AT = "captured_at"
+"""The technical column of every captured row: when its capture was made, UTC by the source's clock."""
+
+CAPTURED_AT_TYPE = pa.timestamp("us")
+
+MONEY = pa.decimal128(10, 2)
+
+
+@dataclass(frozen=True)
+class _Optional:
+    type: pa.DataType
+
+
+def optional(type_: pa.DataType) -> _Optional:
+    """Declare that a column of this type may be null."""
+    return _Optional(type_)
+
+
+def columns(**types: pa.DataType | _Optional) -> pa.Schema:
+    """Declare the columns of a table, in order; none may be null unless `optional`."""
+    return pa.schema(
+        pa.field(name, type_.type, nullable=True)
+        if isinstance(type_, _Optional)
+        else pa.field(name, type_, nullable=False)
+        for name, type_ in types.items()
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table, declared once. Casts, DDL, catalogue and checks are all read off it.
+
+    `foreign_keys` maps a column to the table whose (single-column) primary key it holds.
+    """
+
+    name: str
+    description: str
+    primary_key: tuple[str, ...]
+    columns: pa.Schema
+    foreign_keys: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        unknown = {*self.primary_key, *self.foreign_keys} - set(self.columns.names)
+        if unknown or not self.primary_key:
+            raise ValueError(f"{self.name}: keys name no column: {sorted(unknown)}")
+
+    @property
+    def captured_columns(self) -> pa.Schema:
+        """Its columns, and `captured_at` at the end."""
+        return self.columns.append(pa.field(CAPTURED_AT, CAPTURED_AT_TYPE, nullable=False))
+
+
+class SchemaMismatchError(PermanentError):
+    """Tables are not as declared. `problems` holds one line for each table and column."""
+
+    def __init__(self, where: str, problems: Iterable[str]) -> None:
+        self.where = where
+        self.problems = tuple(problems)
+        super().__init__(f"{where} is not as declared: {'; '.join(self.problems)}")
+
+
+REJECTED = pa.schema(
+    [
+        pa.field(CAPTURED_AT, CAPTURED_AT_TYPE),
+        pa.field("table", pa.string()),
+        pa.field("key", pa.string()),  # JSON object of the primary key
+        pa.field("column", pa.string()),
+        pa.field("value", pa.string()),
+        pa.field("reason", pa.string()),
+        pa.field("row", pa.string()),  # JSON object of the whole row
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Conformed:
+    """Rows that fit a declaration, and the cells for which other rows were set apart (schema `REJECTED`)."""
+
+    rows: pa.Table
+    rejected: pa.Table
+
+
+def concat(parts: Iterable[Conformed], table: Table) -> Conformed:
+    """Join the parts of one table; no part gives no rows, typed."""
+    parts = tuple(parts)
+    return Conformed(
+        pa.concat_tables([table.captured_columns.empty_table(), *(part.rows for part in parts)]),
+        pa.concat_tables([REJECTED.empty_table(), *(part.rejected for part in parts)]),
+    )
+
+
+def frame(rows: pa.Table) -> pd.DataFrame:
+    """Give rows as a pandas frame of the same Arrow types."""
+    converted: pd.DataFrame = rows.to_pandas(types_mapper=pd.ArrowDtype, use_threads=False)
+    return converted
+
+
+def conform(table: Table, rows: pa.Table) -> Conformed:
+    """Cast rows to the declared columns and `captured_at`; set apart those that cannot be.
+
+    A row is rejected when a value cannot be cast without loss, or is null where none may be.
+    Columns beyond the declared ones are left out.
+
+    Raises:
+        SchemaMismatchError: a declared column is not among the rows', or is of a type that never casts.
+    """
+    schema = table.captured_columns
+    missing = [name for name in schema.names if name not in rows.column_names]
+    if missing:
+        raise SchemaMismatchError(table.name, (f"column {name} is missing" for name in missing))
+    rows = rows.select(schema.names)
+    cast_columns: list[pa.ChunkedArray] = []
+    rejections: list[tuple[int, str, str]] = []
+    for declared in schema:
+        column, faulty = _cast(table, rows.column(declared.name), declared)
+        cast_columns.append(column)
+        rejections += [(index, declared.name, f"cannot be read as {declared.type}") for index in faulty]
+        if not declared.nullable and column.null_count > len(faulty):
+            nulls = pc.indices_nonzero(pc.is_null(column)).to_pylist()
+            rejections += [(i, declared.name, "is null, and may not be") for i in sorted({*nulls} - {*faulty})]
+    if not rejections:
+        return Conformed(pa.table(cast_columns, schema=schema), REJECTED.empty_table())
+    rejected_rows = {index for index, _, _ in rejections}
+    kept = pa.array([i for i in range(rows.num_rows) if i not in rejected_rows], pa.int64())
+    good = pa.table([column.take(kept) for column in cast_columns], schema=schema)
+    return Conformed(good, _rejected(table, rows, rejections))
+
+
+def _cast(table: Table, column: pa.ChunkedArray, declared: pa.Field) -> tuple[pa.ChunkedArray, list[int]]:
+    """Cast a column; give also the indices that would not cast, which are null in the result."""
+    try:
+        return column.cast(declared.type), []
+    except pa.ArrowNotImplementedError as error:
+        problem = f"column {declared.name} is {column.type}, declared {declared.type}"
+        raise SchemaMismatchError(table.name, [problem]) from error
+    except pa.ArrowInvalid:
+        faulty = list(_faulty(column, declared.type, 0))
+        is_faulty = pc.is_in(pa.array(range(len(column)), pa.int64()), pa.array(faulty, pa.int64()))
+        return pc.if_else(is_faulty, pa.scalar(None, column.type), column).cast(declared.type), faulty
+
+
+def _faulty(column: pa.ChunkedArray, type_: pa.DataType, offset: int) -> Iterator[int]:
+    """Find the values that do not cast, by halving what does not."""
+    try:
+        column.cast(type_)
+    except pa.ArrowInvalid:
+        if len(column) == 1:
+            yield offset
+        else:
+            half = len(column) // 2
+            yield from _faulty(column.slice(0, half), type_, offset)
+            yield from _faulty(column.slice(half), type_, offset + half)
+
+
+def _rejected(table: Table, rows: pa.Table, rejections: list[tuple[int, str, str]]) -> pa.Table:
+    records = []
+    for index, column, reason in sorted(rejections):
+        row = rows.slice(index, 1).to_pylist()[0]
+        records.append(
+            {
+                CAPTURED_AT: row[CAPTURED_AT],
+                "table": table.name,
+                "key": json.dumps({name: row[name] for name in table.primary_key}, default=str),
+                "column": column,
+                "value": None if row[column] is None else str(row[column]),
+                "reason": reason,
+                "row": json.dumps(row, default=str, ensure_ascii=False),
+            }
+        )
+    return pa.Table.from_pylist(records, schema=REJECTED)

@@ -1,0 +1,9 @@
+"""ingestion → transformation bucket: three star schemas as Parquet. One row is a star row of one capture."""
+
+from etl_assets.transformation import dimensions, facts
+from etl_assets.transformation.declare import StarTable
+
+STAR_TABLES: tuple[StarTable, ...] = tuple(
+    declared for module in (dimensions, facts) for declared in vars(module).values() if isinstance(declared, StarTable)
+)
+"""The star tables, in the order declared."""

@@ -1,0 +1,108 @@
+"""The platform under test: its environment, its runs, and what it has made."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from etl_assets.automation import JOB
+from etl_assets.buckets import Bucket
+from etl_assets.captures import Capture, newest
+from etl_assets.databases import connect
+from etl_assets.definitions import definitions
+from etl_assets.transformation import STAR_TABLES
+
+
+class Platform:
+    """Buckets and databases, and `etl` over them. The clock of its windows stands still until it is moved."""
+
+    def __init__(
+        self, totesys: str, warehouse: str, buckets: str, environment: pytest.MonkeyPatch, **declared: Any
+    ) -> None:
+        self.totesys_url = totesys
+        self.warehouse_url = warehouse
+        self.ingestion_url = f"{buckets}/ingestion"
+        self.transformation_url = f"{buckets}/transformation"
+        self.environment = environment
+        self.definitions = definitions(**declared)
+        self.now = datetime.now(UTC)
+        environment.setenv("TOTESYS_DATABASE_URL", totesys)
+        environment.setenv("WAREHOUSE_DATABASE_URL", warehouse)
+        environment.setenv("INGESTION_URL", self.ingestion_url)
+        environment.setenv("TRANSFORMATION_URL", self.transformation_url)
+
+    @property
+    def partition(self) -> str:
+        start = self.now.replace(minute=self.now.minute // 15 * 15)
+        return f"{start:%Y-%m-%d-%H:%M}"
+
+    def next_window(self) -> None:
+        self.now += timedelta(minutes=15)
+
+    def run(
+        self,
+        *selection: str,
+        partition: str | None = None,
+        full_capture: bool = False,
+        raise_on_error: bool = True,
+        instance: dg.DagsterInstance | None = None,
+    ) -> dg.ExecuteInProcessResult:
+        """Run `etl`, or the stages or assets of it that are named."""
+        config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+        if not selection or "ingestion" in selection:
+            config["ops"] = {"ingestion": {"config": {"full_capture": full_capture}}}
+        chosen = [
+            spec.key
+            for spec in self.definitions.resolve_all_asset_specs()
+            if spec.key.path[0] in selection or spec.key.to_user_string() in selection
+        ]
+        with dg.partition_loading_context(effective_dt=self.now):
+            return self.definitions.resolve_job_def(JOB).execute_in_process(
+                partition_key=partition or self.partition,
+                run_config=config,
+                asset_selection=chosen or None,
+                raise_on_error=raise_on_error,
+                instance=instance,
+            )
+
+    @property
+    def newest_capture(self) -> Capture:
+        found = newest(Bucket(self.ingestion_url))
+        assert found
+        return found
+
+    def totesys(self, sql: str, **values: Any) -> list[list[Any]]:
+        with connect(self.totesys_url) as connection:
+            return connection.run(sql, **values)
+
+    def warehouse(self, sql: str, **values: Any) -> list[list[Any]]:
+        with connect(self.warehouse_url) as connection:
+            return connection.run(sql, **values)
+
+    def contents(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Everything in the warehouse, record ids and load times apart, so that two of them can be compared."""
+        return {star.name: self._all(star.name, star.captured_columns.names) for star in STAR_TABLES} | {
+            "loads": self._all("loads", ["capture", "captured_at", "previous", "full_capture"])
+        }
+
+    def _all(self, table: str, columns: Iterable[str]) -> list[tuple[Any, ...]]:
+        rows = self.warehouse(f"SELECT {', '.join(columns)} FROM warehouse.{table}")
+        return sorted(map(tuple, rows), key=repr)
+
+    def versions(self) -> dict[str, int]:
+        """The number of rows of each star table."""
+        return {star.name: self.warehouse(f"SELECT count(*) FROM warehouse.{star.name}")[0][0] for star in STAR_TABLES}
+
+
+def failure(result: dg.ExecuteInProcessResult) -> str:
+    """What a person reads of a failed run."""
+    return "\n".join(
+        part
+        for event in result.get_step_failure_events()
+        for part in (
+            event.step_failure_data.error_display_string,
+            (event.step_failure_data.user_failure_data and event.step_failure_data.user_failure_data.description) or "",
+        )
+    )
