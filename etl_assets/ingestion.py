@@ -192,7 +192,7 @@ class _Digest(io.RawIOBase):
 def _copy(connection: Connection, query: str, bucket: Bucket, key: str) -> CapturedFile | None:
     with bucket.create(key) as target:
         digest = _Digest(target)
-        buffer = io.BufferedWriter(digest, _BLOCK_BYTES)  # type: ignore[type-var]
+        buffer = io.BufferedWriter(digest, _BLOCK_BYTES)
         rows = connection.copy_out(query, buffer)
         buffer.flush()
         if not rows:

@@ -6,6 +6,8 @@ A column is an Arrow field: `columns(staff_id=pa.int32())` may not be null, `opt
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
+from typing import TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -63,6 +65,16 @@ class Table:
     def captured_columns(self) -> pa.Schema:
         """Its columns, and `captured_at` at the end."""
         return self.columns.append(pa.field(CAPTURED_AT, CAPTURED_AT_TYPE, nullable=False))
+
+
+AnyTable = TypeVar("AnyTable", bound=Table)
+
+
+def referenced_first(tables: Iterable[AnyTable]) -> list[AnyTable]:
+    """Put every table after those that its foreign keys refer to."""
+    by_name = {table.name: table for table in tables}
+    order = TopologicalSorter({name: {*table.foreign_keys.values()} - {name} for name, table in by_name.items()})
+    return [by_name[name] for name in order.static_order()]
 
 
 class SchemaMismatchError(PermanentError):

@@ -8,7 +8,6 @@ which refuses a capture whose predecessor is not there. What is loaded already c
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from graphlib import TopologicalSorter
 from time import monotonic
 
 import dagster as dg
@@ -20,6 +19,7 @@ from etl_assets.catalogue import table_metadata
 from etl_assets.databases import (
     Connection,
     DatabaseResource,
+    csv_chunks,
     names,
     new_columns,
     quoted,
@@ -29,7 +29,7 @@ from etl_assets.databases import (
 from etl_assets.errors import PermanentError
 from etl_assets.failures import RETRY_OUTAGES, permanent_failures_not_retried
 from etl_assets.storage import BucketResource, captures_of, open_star
-from etl_assets.tables import CAPTURED_AT
+from etl_assets.tables import CAPTURED_AT, referenced_first
 from etl_assets.transformation.assets import TRANSFORMATION
 from etl_assets.transformation.declare import StarTable
 
@@ -103,7 +103,7 @@ def load(
     done: dict[str, TableLoad] = {}
     with transaction(connection):
         connection.run("SELECT pg_advisory_xact_lock(hashtextextended(:lock, 0))", lock=_LOCK)
-        ordered = _referenced_first(star_tables)
+        ordered = referenced_first(star_tables)
         _create_missing(connection, ordered)
         _note_loads(connection, captures)
         for star in ordered:
@@ -112,12 +112,6 @@ def load(
             changed = sum(_merge(connection, star, capture) for capture in captures) if read else 0
             done[star.name] = TableLoad(read, changed, monotonic() - started)
     return done
-
-
-def _referenced_first(star_tables: Iterable[StarTable]) -> list[StarTable]:
-    by_name = {star.name: star for star in star_tables}
-    order = TopologicalSorter({name: set(star.foreign_keys.values()) for name, star in by_name.items()})
-    return [by_name[name] for name in order.static_order()]
 
 
 def _note_loads(connection: Connection, captures: Sequence[Capture]) -> None:

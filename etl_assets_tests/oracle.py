@@ -22,7 +22,8 @@ CURRENT_STATE = {
     "dim_counterparty": """SELECT counterparty_id, counterparty_legal_name, address_line_1, address_line_2, district,
         city, postal_code, country, phone FROM counterparty JOIN address ON address_id = legal_address_id""",
     "dim_payment_type": "SELECT payment_type_id, payment_type_name::text FROM payment_type",
-    "dim_transaction": "SELECT transaction_id, transaction_type::text, sales_order_id, purchase_order_id FROM transaction",
+    "dim_transaction": """SELECT transaction_id, transaction_type::text, sales_order_id, purchase_order_id
+        FROM transaction""",
 }
 """By star table, its rows without captured_at, in the order of its columns."""
 

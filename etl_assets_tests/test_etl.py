@@ -9,6 +9,8 @@ import pytest
 from etl_assets.databases import Connection, connect, csv_chunks, quoted
 from etl_assets.simulator.activity import Totesys
 from etl_assets.simulator.postgres import Server
+from etl_assets.tables import referenced_first
+from etl_assets.totesys import TOTESYS_TABLES
 from etl_assets.transformation import STAR_TABLES
 from etl_assets_tests.conftest import fresh
 from etl_assets_tests.oracle import CURRENT_STATE, DATES
@@ -80,6 +82,6 @@ def test_a_real_snapshot_arrives_exactly(
 
 
 def load_snapshot(connection: Connection, folder: Path) -> None:
-    for table in _referenced_first(TOTESYS_TABLES):
+    for table in referenced_first(TOTESYS_TABLES):
         rows = pq.ParquetFile(folder / f"{table.name}.parquet").read()
         connection.copy_in(quoted(table.name), rows.column_names, csv_chunks(rows.to_batches()))
