@@ -37,5 +37,9 @@ def automation() -> dg.Definitions:
         selection=dg.AssetSelection.groups(INGESTION, TRANSFORMATION, WAREHOUSE),
         description="Capture what changed in totesys, reshape it, load it into the warehouse.",
     )
-    schedule = dg.build_schedule_from_partitioned_job(job, default_status=dg.DefaultScheduleStatus.STOPPED)
-    return dg.Definitions(jobs=[job], schedules=[schedule])
+
+    @dg.schedule(job=job, cron_schedule=_EVERY_15_MINUTES, default_status=dg.DefaultScheduleStatus.STOPPED)
+    def etl_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        return dg.RunRequest(partition_key=f"{context.scheduled_execution_time:{PARTITION_FORMAT}}")
+
+    return dg.Definitions(jobs=[job], schedules=[etl_schedule])

@@ -67,7 +67,7 @@ class Connection(pg8000.native.Connection):  # type: ignore[misc]
             if str(fields.get("C", "")).startswith(_OUTAGE_CLASSES):
                 raise DatabaseUnavailableError(f"{fields['M']} [SQLSTATE {fields['C']}]") from error
             raise StatementRefusedError(fields) from error
-        except InterfaceError as error:
+        except (InterfaceError, ConnectionError, ssl.SSLError) as error:
             raise DatabaseUnavailableError(str(error)) from error
 
     def copy_out(self, query: str, into: BinaryIO) -> int:
@@ -110,7 +110,7 @@ def connect(url: str) -> Iterator[Connection]:
     try:
         yield connection
     finally:
-        with suppress(InterfaceError):  # the server is gone already: what went wrong is being raised
+        with suppress(InterfaceError, OSError):  # the server is gone already: what went wrong is being raised
             connection.close()
 
 

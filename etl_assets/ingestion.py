@@ -255,7 +255,8 @@ def ingestion_assets(
         totesys: DatabaseResource,
         ingestion_bucket: BucketResource,
     ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
-        bucket = ingestion_bucket.open()
+        with permanent_failures_not_retried():
+            bucket = ingestion_bucket.open()
         partition = context.partition_key
         if partition != partitions.get_last_partition_key():
             yield from _nothing_captured(tables, in_partition(bucket, partition))

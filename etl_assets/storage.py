@@ -124,10 +124,10 @@ def _read_csv(bucket: Bucket, file: CapturedFile, table: Table, captured_at: dat
         raise CorruptObjectError(file.key, f"holds {rows} rows that differ from the {file.rows} captured")
 
 
-def _whole_rows(stream: pa.NativeFile) -> Iterator[bytes]:
+def _whole_rows(stream: pa.NativeFile, block_bytes: int = _CHUNK_BYTES) -> Iterator[bytes]:
     """Cut CSV at row ends: pyarrow loses bytes where a quoted line end straddles two blocks (apache/arrow#51368)."""
     rest = b""
-    while block := stream.read(_CHUNK_BYTES):
+    while block := stream.read(block_bytes):
         data = rest + block
         end = _last_row_end(data)
         if end:
@@ -182,7 +182,7 @@ def _parse_as(chunk: bytes, column_names: Sequence[str], types: Mapping[str, pa.
 class CapturedCsvIOManager(dg.IOManager):
     """Reads ingestion assets. They are written by the capture itself, which streams them."""
 
-    def __init__(self, bucket: Bucket, tables: Iterable[Table]) -> None:
+    def __init__(self, bucket: BucketResource, tables: Iterable[Table]) -> None:
         self._bucket = bucket
         self._tables = {table.name: table for table in tables}
 
@@ -194,7 +194,7 @@ class CapturedCsvIOManager(dg.IOManager):
         """Give the rows of a partition, typed as declared, each with its `captured_at`."""
         with permanent_failures_not_retried():
             table = self._tables[context.asset_key.path[-1]]
-            return _as_asked(context, read_captured(self._bucket, table, context.asset_partition_key))
+            return _as_asked(context, read_captured(self._bucket.open(), table, context.asset_partition_key))
 
 
 def captured_csv_io_manager(tables: Iterable[Table]) -> dg.IOManagerDefinition:
@@ -202,7 +202,7 @@ def captured_csv_io_manager(tables: Iterable[Table]) -> dg.IOManagerDefinition:
 
     @dg.io_manager(required_resource_keys={"ingestion_bucket"})
     def captured_csv(context: dg.InitResourceContext) -> CapturedCsvIOManager:
-        return CapturedCsvIOManager(context.resources.ingestion_bucket.open(), tables)
+        return CapturedCsvIOManager(context.resources.ingestion_bucket, tables)
 
     return captured_csv
 
@@ -222,30 +222,34 @@ def open_star(bucket: Bucket, table: str, partition: str) -> Iterator[pq.Parquet
         yield pq.ParquetFile(file, pre_buffer=False)
 
 
+def _write_parquet(bucket: Bucket, key: str, rows: pa.Table) -> int:
+    """Write rows as a new object; give its size in bytes."""
+    with bucket.create(key) as file:
+        pq.write_table(rows, file, compression="zstd")
+        return file.size
+
+
 class StarParquetIOManager(dg.IOManager):
     """Writes and reads transformation assets."""
 
-    def __init__(self, bucket: Bucket) -> None:
+    def __init__(self, bucket: BucketResource) -> None:
         self._bucket = bucket
 
     def handle_output(self, context: dg.OutputContext, obj: Conformed) -> None:
         """Write the rows as a new file, and before it those rejected as another."""
         table, partition = context.asset_key.path[-1], context.asset_partition_key
         key = f"{folder(table, partition)}/{table}-{stamp(datetime.now(UTC))}.parquet"
+        with permanent_failures_not_retried():
+            bucket = self._bucket.open()
         if obj.rejected.num_rows:
-            self._write(f"{REJECTED_FOLDER}/{key}", obj.rejected)
-        size = self._write(key, obj.rows)
-        context.add_output_metadata({"bytes": size, "dagster/uri": f"{self._bucket.url}/{key}"})
-
-    def _write(self, key: str, rows: pa.Table) -> int:
-        with self._bucket.create(key) as file:
-            pq.write_table(rows, file, compression="zstd")
-            return file.size
+            _write_parquet(bucket, f"{REJECTED_FOLDER}/{key}", obj.rejected)
+        size = _write_parquet(bucket, key, obj.rows)
+        context.add_output_metadata({"bytes": size, "dagster/uri": f"{bucket.url}/{key}"})
 
     def load_input(self, context: dg.InputContext) -> Conformed | pd.DataFrame:
         """Give the rows of a partition."""
         table, partition = context.asset_key.path[-1], context.asset_partition_key
-        with permanent_failures_not_retried(), open_star(self._bucket, table, partition) as file:
+        with permanent_failures_not_retried(), open_star(self._bucket.open(), table, partition) as file:
             rows = file.read(use_threads=False)
         return _as_asked(context, Conformed(rows, REJECTED.empty_table()))
 
@@ -253,7 +257,7 @@ class StarParquetIOManager(dg.IOManager):
 @dg.io_manager(required_resource_keys={"transformation_bucket"})
 def star_parquet_io_manager(context: dg.InitResourceContext) -> StarParquetIOManager:
     """Make the IO manager of the transformation bucket."""
-    return StarParquetIOManager(context.resources.transformation_bucket.open())
+    return StarParquetIOManager(context.resources.transformation_bucket)
 
 
 def _as_asked(context: dg.InputContext, rows: Conformed) -> Conformed | pd.DataFrame:

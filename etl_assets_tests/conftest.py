@@ -21,7 +21,7 @@ _numbers = itertools.count()
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres.Server]:
     home = tmp_path_factory.mktemp("postgres")
-    with postgres.serve(home, max_connections="50") as running:
+    with postgres.serve(home, max_connections="100") as running:
         yield running
     postgres.remove(home)
 

@@ -33,16 +33,14 @@ FOLDER = Path(".demo")
 _POSTGRES = FOLDER / "postgres"
 _DAGSTER = FOLDER / "dagster"
 _TOTESYS, _WAREHOUSE = "totesys", "warehouse"
-_YEARS = 2
-_LIVED_DAYS = 5
 _SEED = 2022
 _DAGSTER_YAML = "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"
 _QUESTIONS = ("revenue_by_currency", "unpaid_payments", "silent_edits")
 _QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
 
-def demo() -> None:
-    """Run the pipeline over two simulated years and some days more, and show what is in the warehouse."""
+def demo(years: int = 2, lived_days: int = 5) -> None:
+    """Run the pipeline over simulated years and some days lived after them, and show what is in the warehouse."""
     started = monotonic()
     with _progress("starting PostgreSQL"):
         _make_folders()
@@ -50,12 +48,12 @@ def demo() -> None:
         url = server.create_database(_TOTESYS)
         server.create_database(_WAREHOUSE)
         today = datetime.now(UTC).date()
-        working_days = _working_days_before(today, _LIVED_DAYS)
+        working_days = _working_days_before(today, lived_days)
         with connect(url) as connection:
             create_schema(connection)
             totesys = Totesys(connection, _SEED)
-            with _progress(f"simulating {_YEARS} years of totesys"):
-                totesys.past(working_days[0] - timedelta(days=365 * _YEARS), working_days[0])
+            with _progress(f"simulating {years} years of totesys"):
+                totesys.past(working_days[0] - timedelta(days=365 * years), working_days[0])
             _set_environment(server)
             instance = dg.DagsterInstance.get()
             seconds = dict.fromkeys((star.name for star in STAR_TABLES), 0.0)

@@ -1,0 +1,147 @@
+import socket
+import ssl
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from etl_assets.databases import (
+    Connection,
+    DatabaseResource,
+    DatabaseUnavailableError,
+    StatementRefusedError,
+    connect,
+    names,
+    new_columns,
+    quoted,
+    transaction,
+)
+from etl_assets.environment import EnvironmentVariableError
+from etl_assets.tables import SchemaMismatchError, columns
+from etl_assets.totesys import TOTESYS_TABLES
+
+SECRET = "hunter2"
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("", "is not set"),
+        (f"mysql://u:{SECRET}@h/d", "must look like postgresql://"),
+        (f"postgresql://u:{SECRET}@h", "must look like postgresql://"),
+        (f"postgresql://u:{SECRET}@h:port/d", "must look like postgresql://"),
+        (f"postgresql://:{SECRET}@h/d", "must look like postgresql://"),
+        (f"postgresql://u:{SECRET}@/d", "must look like postgresql://"),
+        (f"postgresql://u:{SECRET}@h/d?sslmode=maybe", "unknown sslmode: maybe"),
+        (f"postgresql://u:{SECRET}@h/d?sslmod=require", "not understood: sslmod"),
+        (f"postgresql://u:{SECRET}@h/d?sslmode=verify-full&sslrootcert=/no/file", "sslrootcert"),
+    ],
+)
+def test_a_missing_or_malformed_url_is_one_line_that_names_the_variable_and_no_secret(
+    url: str, problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_DATABASE_URL", url)
+    with pytest.raises(EnvironmentVariableError) as raised, DatabaseResource(variable="SOME_DATABASE_URL").connect():
+        pass
+    message = str(raised.value)
+    assert message.startswith("SOME_DATABASE_URL ")
+    assert problem in message
+    assert "\n" not in message
+    assert SECRET not in message
+
+
+def test_a_database_nobody_serves_is_an_outage_that_names_where() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        with (
+            pytest.raises(DatabaseUnavailableError, match=f"no connection to PostgreSQL at 127.0.0.1:{port}") as raised,
+            connect(f"postgresql://u:{SECRET}@127.0.0.1:{port}/d"),
+        ):
+            pass
+    assert SECRET not in str(raised.value)
+
+
+def test_a_socket_that_is_not_there_is_an_outage(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseUnavailableError, match=str(tmp_path)), connect(f"postgresql://u@/d?host={tmp_path}"):
+        pass
+
+
+def test_a_database_that_does_not_exist_is_refused_by_name(totesys_url: str) -> None:
+    with (
+        pytest.raises(StatementRefusedError, match='database "nowhere" does not exist'),
+        connect(totesys_url.replace("/test_", "/nowhere?application_name=", 1).replace("?host", "&host")),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("mode", "verify", "hostname"),
+    [
+        ("require", ssl.CERT_NONE, False),
+        ("verify-ca", ssl.CERT_REQUIRED, False),
+        ("verify-full", ssl.CERT_REQUIRED, True),
+    ],
+)
+def test_tls_is_verified_as_libpq_would(mode: str, verify: ssl.VerifyMode, hostname: bool) -> None:
+    from etl_assets.databases import _arguments
+
+    context = _arguments(f"postgresql://u:p@h/d?sslmode={mode}")["ssl_context"]
+    assert (context.verify_mode, context.check_hostname) == (verify, hostname)
+
+
+def test_a_refused_statement_tells_what_the_database_said(totesys: Connection) -> None:
+    with pytest.raises(StatementRefusedError, match=r'relation "nothing" does not exist \[SQLSTATE 42P01\]'):
+        totesys.run("SELECT * FROM nothing")
+
+
+def test_a_statement_that_is_cancelled_is_an_outage(totesys: Connection) -> None:
+    totesys.run("SET statement_timeout = 50")
+    with pytest.raises(DatabaseUnavailableError, match="57014"):
+        totesys.run("SELECT pg_sleep(10)")
+
+
+def test_a_connection_that_is_cut_is_an_outage(totesys: Connection, totesys_url: str) -> None:
+    [[process]] = totesys.run("SELECT pg_backend_pid()")
+    with connect(totesys_url) as other:
+        other.run("SELECT pg_terminate_backend(:process)", process=process)
+    with pytest.raises(DatabaseUnavailableError), transaction(totesys):
+        totesys.run("SELECT 1")
+
+
+def test_a_transaction_is_rolled_back_on_an_exception(totesys: Connection) -> None:
+    with pytest.raises(ZeroDivisionError), transaction(totesys):
+        totesys.run("DELETE FROM payment")
+        raise ZeroDivisionError
+    assert totesys.run("SELECT count(*) > 0 FROM payment") == [[True]]
+
+
+def test_names_are_quoted_whatever_they_hold(totesys: Connection) -> None:
+    odd = 'a "b"; DROP TABLE payment --'
+    totesys.run(f"CREATE TEMPORARY TABLE {quoted(odd)} ({names([odd])} integer)")
+    assert totesys.run(f"SELECT {names([odd], 't')} FROM {quoted(odd)} t") == []
+
+
+def test_the_simulated_totesys_is_as_declared(totesys: Connection) -> None:
+    declared = {table.name: table.columns for table in TOTESYS_TABLES}
+    assert new_columns(totesys, "public", "totesys", declared) == dict.fromkeys(declared, ())
+
+
+def test_a_column_not_declared_is_told(totesys: Connection) -> None:
+    totesys.run("ALTER TABLE currency ADD symbol text")
+    assert new_columns(totesys, "public", "totesys", {"currency": TOTESYS_TABLES[2].columns}) == {
+        "currency": ("symbol",)
+    }
+
+
+def test_what_is_missing_or_retyped_is_named_all_at_once(totesys: Connection) -> None:
+    totesys.run("ALTER TABLE payment ALTER paid TYPE text")
+    totesys.run("ALTER TABLE design DROP COLUMN file_name")
+    declared = {table.name: table.columns for table in TOTESYS_TABLES} | {"invoice": columns(invoice_id=pa.int32())}
+    with pytest.raises(SchemaMismatchError) as raised:
+        new_columns(totesys, "public", "totesys", declared)
+    assert set(raised.value.problems) == {
+        "table invoice is missing",
+        "column payment.paid is text, declared bool",
+        "column design.file_name is missing, declared string",
+    }

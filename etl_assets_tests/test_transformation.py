@@ -1,0 +1,162 @@
+"""The pure functions: rows in, rows out."""
+
+from datetime import date, datetime, time
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from etl_assets.storage import captures_of, with_captures
+from etl_assets.tables import REJECTED, Conformed, conform, frame
+from etl_assets.totesys import TOTESYS_TABLES
+from etl_assets.transformation import STAR_TABLES
+from etl_assets.transformation.assets import joins, transform
+from etl_assets.transformation.dimensions import dim_counterparty, dim_currency, dim_date, dim_staff, dim_transaction
+from etl_assets.transformation.facts import fact_payment, fact_sales_order
+
+NOON, ONE = datetime(2024, 8, 22, 12), datetime(2024, 8, 22, 13)
+SOURCE = {table.name: table for table in TOTESYS_TABLES}
+STAR = {star.name: star for star in STAR_TABLES}
+STAMPS = {"created_at": datetime(2024, 8, 22, 9, 13, 10, 366_000), "last_updated": datetime(2024, 8, 23)}
+
+ADA = {"staff_id": 7, "first_name": "Ada", "last_name": "Byron", "department_id": 1, "email_address": "ada@x.com"}
+SALES = {"department_id": 1, "department_name": "Sales", "location": None, "manager": "Roma"}
+ORDER = {
+    "sales_order_id": 1, "design_id": 2, "staff_id": 7, "counterparty_id": 4, "units_sold": 5, "unit_price": 3,
+    "currency_id": 1, "agreed_delivery_date": "2024-08-25", "agreed_payment_date": "2025-01-02",
+    "agreed_delivery_location_id": 9,
+}  # fmt: skip
+
+
+def captured_rows(table: str, *rows: dict[str, Any]) -> pa.Table:
+    return pa.Table.from_pylist(
+        [{"captured_at": NOON} | STAMPS | row for row in rows], schema=SOURCE[table].captured_columns
+    )
+
+
+def captured(table: str, *rows: dict[str, Any]) -> pd.DataFrame:
+    return frame(captured_rows(table, *rows))
+
+
+def rows(name: str, made: pd.DataFrame) -> list[dict[str, Any]]:
+    conformed = conform(STAR[name], pa.Table.from_pandas(made, preserve_index=False))
+    assert conformed.rejected.num_rows == 0
+    return list(conformed.rows.drop_columns("captured_at").to_pylist())
+
+
+def test_dim_staff_gives_each_member_of_staff_their_department() -> None:
+    assert rows("dim_staff", dim_staff(captured("staff", ADA), captured("department", SALES))) == [
+        {
+            "staff_id": 7,
+            "first_name": "Ada",
+            "last_name": "Byron",
+            "department_name": "Sales",
+            "location": None,
+            "email_address": "ada@x.com",
+        }
+    ]
+
+
+def test_rows_join_within_one_capture() -> None:
+    staff = captured("staff", ADA, ADA | {"captured_at": ONE})
+    department = captured("department", SALES, SALES | {"department_name": "Vending", "captured_at": ONE})
+    assert [row["department_name"] for row in rows("dim_staff", dim_staff(staff, department))] == ["Sales", "Vending"]
+
+
+def test_dim_counterparty_gives_each_company_its_legal_address() -> None:
+    company = {"counterparty_id": 3, "counterparty_legal_name": "A, B and Co", "legal_address_id": 9}
+    address = {
+        "address_id": 9, "address_line_1": "1 Way", "address_line_2": "", "city": "Leeds", "postal_code": "00123",
+        "country": "UK", "phone": "0113",
+    }  # fmt: skip
+    made = rows("dim_counterparty", dim_counterparty(captured("counterparty", company), captured("address", address)))
+    assert made == [
+        {
+            "counterparty_id": 3,
+            "counterparty_legal_name": "A, B and Co",
+            "counterparty_legal_address_line_1": "1 Way",
+            "counterparty_legal_address_line_2": "",
+            "counterparty_legal_district": None,
+            "counterparty_legal_city": "Leeds",
+            "counterparty_legal_postal_code": "00123",
+            "counterparty_legal_country": "UK",
+            "counterparty_legal_phone_number": "0113",
+        }
+    ]
+
+
+def test_dim_currency_names_currencies_by_iso_4217_and_rejects_what_is_none() -> None:
+    codes = ("GBP", "USD", "EUR", "XQX")
+    currencies = captured("currency", *({"currency_id": n, "currency_code": code} for n, code in enumerate(codes)))
+    made = conform(dim_currency, pa.Table.from_pandas(dim_currency(currencies)))
+    assert made.rows.column("currency_name").to_pylist() == ["Pound Sterling", "US Dollar", "Euro"]
+    assert made.rejected.column("column").to_pylist() == ["currency_name"]
+    assert "XQX" in made.rejected.column("row")[0].as_py()
+
+
+def test_dim_transaction_keeps_null_order_ids_as_null_integers() -> None:
+    sale = {"transaction_id": 1, "transaction_type": "SALE", "sales_order_id": 11}
+    made = conform(dim_transaction, pa.Table.from_pandas(dim_transaction(captured("transaction", sale))))
+    assert made.rows.schema.field("purchase_order_id").type == pa.int32()
+    assert made.rows.column("purchase_order_id").to_pylist() == [None]
+
+
+def test_dim_date_has_every_day_of_each_year_touched_and_iso_weekdays() -> None:
+    facts = captured("sales_order", ORDER)
+    fact = pa.Table.from_pandas(fact_sales_order(facts), preserve_index=False)
+    made = rows("dim_date", dim_date(fact_sales_order=frame(conform(STAR["fact_sales_order"], fact).rows)))
+    assert len(made) == 366 + 365
+    assert {row["year"] for row in made} == {2024, 2025}
+    assert all(row["date_id"].isoweekday() == row["day_of_week"] for row in made)
+    leap_day = next(row for row in made if row["date_id"] == date(2024, 2, 29))
+    assert leap_day == {
+        "date_id": date(2024, 2, 29), "year": 2024, "month": 2, "day": 29, "day_of_week": 4,
+        "day_name": "Thursday", "month_name": "February", "quarter": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("year", [1, 9999])
+def test_dim_date_has_no_fixed_beginning_or_end(year: int) -> None:
+    far = frame(pa.table({"captured_at": pa.array([NOON], pa.timestamp("us")), "due": [date(year, 6, 1)]}))
+    assert len(rows("dim_date", dim_date(fact=far))) == 365
+
+
+def test_facts_split_stamps_to_the_millisecond_and_rename_staff() -> None:
+    [made] = rows("fact_sales_order", fact_sales_order(captured("sales_order", ORDER)))
+    assert (made["created_date"], made["created_time"]) == (date(2024, 8, 22), time(9, 13, 10, 366_000))
+    assert (made["last_updated_date"], made["last_updated_time"]) == (date(2024, 8, 23), time(0))
+    assert made["sales_staff_id"] == 7
+    assert made["agreed_payment_date"] == date(2025, 1, 2)
+
+
+def test_account_numbers_stay_in_totesys() -> None:
+    assert "company_ac_number" in SOURCE["payment"].columns.names
+    assert not [name for name in fact_payment.columns.names if "ac_number" in name]
+
+
+@pytest.mark.parametrize("star", STAR_TABLES, ids=lambda star: star.name)
+def test_no_function_changes_its_input_and_no_rows_give_no_rows(star: Any) -> None:
+    schemas = SOURCE | STAR
+    given = {name: frame(schemas[name].captured_columns.empty_table()) for name in star.inputs(STAR_TABLES)}
+    before = {name: rows_.copy() for name, rows_ in given.items()}
+    assert rows(star.name, star(**given)) == []
+    for name, unchanged in before.items():
+        pd.testing.assert_frame_equal(given[name], unchanged)
+
+
+def test_tables_are_captured_together_where_a_star_table_joins_them() -> None:
+    assert {(join.table, join.column, join.to) for join in joins(STAR_TABLES, TOTESYS_TABLES)} == {
+        ("staff", "department_id", "department"),
+        ("counterparty", "legal_address_id", "address"),
+    }
+
+
+def test_a_capture_that_came_while_inputs_were_read_waits_for_its_own_run() -> None:
+    first, second = f"2024-08-22-12:00/{NOON:%Y-%m-%d_%H.%M.%S.%f}", f"2024-08-22-13:00/{ONE:%Y-%m-%d_%H.%M.%S.%f}"
+    none = REJECTED.empty_table()
+    staff = with_captures(captured_rows("staff", ADA), [first])
+    department = with_captures(captured_rows("department", SALES, SALES | {"captured_at": ONE}), [first, second])
+    made = transform(dim_staff, {"staff": Conformed(staff, none), "department": Conformed(department, none)})
+    assert made.rows.num_rows == 1
+    assert captures_of(made.rows.schema) == {first}
