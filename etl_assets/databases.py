@@ -43,8 +43,8 @@ class StatementRefusedError(PermanentError):
     """The database refused a statement for what it says: trying again cannot help."""
 
     def __init__(self, fields: Mapping[str, str]) -> None:
-        self.sqlstate = fields.get("C", "")
-        self.message = fields.get("M", "")
+        self.sqlstate = fields["C"]
+        self.message = fields["M"]
         self.detail = fields.get("D", "")
         detail = f" ({self.detail})" if self.detail else ""
         super().__init__(f"{self.message}{detail} [SQLSTATE {self.sqlstate}]")
@@ -63,10 +63,7 @@ class Connection(pg8000.native.Connection):  # type: ignore[misc]
         try:
             return super().run(sql, stream=stream, types=types, **params) or []
         except DatabaseError as error:
-            fields = error.args[0]
-            if str(fields.get("C", "")).startswith(_OUTAGE_CLASSES):
-                raise DatabaseUnavailableError(f"{fields['M']} [SQLSTATE {fields['C']}]") from error
-            raise StatementRefusedError(fields) from error
+            raise _told(error) from error
         except (InterfaceError, ConnectionError, ssl.SSLError) as error:
             raise DatabaseUnavailableError(str(error)) from error
 
@@ -91,6 +88,7 @@ def connect(url: str) -> Iterator[Connection]:
     Raises:
         ValueError: the URL is malformed. The message does not repeat it.
         DatabaseUnavailableError: nobody answers.
+        StatementRefusedError: the server refuses, for a wrong password for example.
     """
     arguments = _arguments(url)
     try:
@@ -102,16 +100,27 @@ def connect(url: str) -> Iterator[Connection]:
             arguments["sock"].setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             arguments["sock"].settimeout(None)
         connection = Connection(**arguments, startup_params=_SESSION)
-    except (InterfaceError, OSError) as error:
+    except (DatabaseError, InterfaceError, OSError) as error:
+        refused: BaseException = error
+        while refused.__context__ and not isinstance(refused, DatabaseError):
+            refused = refused.__context__  # saying goodbye to a server that refused may fail as well
+        if isinstance(refused, DatabaseError):
+            raise _told(refused) from error
         where = arguments.get("unix_sock") or f"{arguments['host']}:{arguments['port']}"
         raise DatabaseUnavailableError(f"no connection to PostgreSQL at {where}: {error}") from error
-    except DatabaseError as error:
-        raise StatementRefusedError(error.args[0]) from error
     try:
         yield connection
     finally:
         with suppress(InterfaceError, OSError):  # the server is gone already: what went wrong is being raised
             connection.close()
+
+
+def _told(error: DatabaseError) -> DatabaseUnavailableError | StatementRefusedError:
+    """Make of what the server answered an outage or a permanent failure."""
+    fields = error.args[0]
+    if fields["C"].startswith(_OUTAGE_CLASSES):
+        return DatabaseUnavailableError(f"{fields['M']} [SQLSTATE {fields['C']}]")
+    return StatementRefusedError(fields)
 
 
 @contextmanager

@@ -111,11 +111,14 @@ def test_importing_the_package_reads_no_environment_and_connects_nowhere() -> No
 import os, socket, sys, pkgutil, importlib
 sys.addaudithook(lambda event, args: event == "socket.connect" and sys.exit("connects"))
 import dagster, pandas, pyarrow.parquet, pyarrow.csv, pyarrow.fs, pg8000.native, boto3, pycountry, numpy
+import etl_assets.environment
 class Watched(dict):
-    def __getitem__(self, key, *default): sys.exit(f"reads {key}")
+    def __getitem__(self, key, *default):
+        if key in set(etl_assets.environment.Variable) or key.startswith("AWS_"):
+            sys.exit(f"reads {key}")
+        return dict.get(self, key, *default)
     get = __contains__ = __getitem__
-os.environ = Watched()
-import etl_assets
+os.environ = Watched(os.environ)
 for module in pkgutil.walk_packages(etl_assets.__path__, "etl_assets."):
     if not module.name.endswith(("definitions", "demo", "__main__")):
         importlib.import_module(module.name)
