@@ -47,7 +47,7 @@ class Server:
 def data_folder(home: Path) -> Path:
     """Give where the data of a server at `home` lie: there, or for root where `nobody` can reach them."""
     if os.geteuid() != 0:
-        return home
+        return home.resolve()
     return Path("/var/tmp") / f"totesys-etl-{hashlib.sha256(bytes(home.resolve())).hexdigest()[:12]}"  # noqa: S108
 
 
