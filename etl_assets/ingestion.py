@@ -232,7 +232,7 @@ def ingestion_assets(
                 [INGESTION, table.name],
                 deps=[[TOTESYS, table.name]],
                 description=f"{table.description} A row as it stood when captured.",
-                metadata=table_metadata(table),
+                metadata=table_metadata(table, versioned=True),
                 kinds={"postgres", "csv"},
             ).with_io_manager_key("ingestion_io_manager")
             for table in tables

@@ -264,7 +264,7 @@ def warehouse_assets(
                 [WAREHOUSE, star.name],
                 deps=[[TRANSFORMATION, star.name]],
                 description=star.description,
-                metadata=table_metadata(star, f"{WAREHOUSE}.{star.name}"),
+                metadata=table_metadata(star, f"{WAREHOUSE}.{star.name}", versioned=bool(star.record_id)),
                 kinds={"postgres", "table"},
             )
             for star in star_tables

@@ -39,7 +39,7 @@ _QUESTIONS = ("revenue_by_currency", "unpaid_payments", "silent_edits")
 _QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
 
-def demo(years: int = 2, lived_days: int = 5) -> None:
+def demo(years: int = 2, lived_days: int = 3) -> None:
     """Run the pipeline over simulated years and some days lived after them, and show what is in the warehouse."""
     started = monotonic()
     with _progress("starting PostgreSQL"):

@@ -58,7 +58,7 @@ def _asset(
         },
         dagster_type=CONFORMED,
         description=star.description,
-        metadata=table_metadata(star),
+        metadata=table_metadata(star, versioned=True),
         kinds={"pandas", "parquet"},
         check_specs=[
             dg.AssetCheckSpec(
