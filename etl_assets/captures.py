@@ -35,10 +35,11 @@ def stamp(time: datetime) -> str:
 
 @dataclass(frozen=True)
 class Source:
-    """The cluster a capture was read from: horizons of one mean nothing in another."""
+    """The database a capture was read from: horizons of one mean nothing in another."""
 
     system_identifier: int
     timeline_id: int
+    database_oid: int
 
 
 @dataclass(frozen=True)

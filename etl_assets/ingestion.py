@@ -84,14 +84,15 @@ def capture(
     with transaction(connection, "ISOLATION LEVEL REPEATABLE READ READ ONLY"):
         # Before the snapshot: a concurrent TRUNCATE or ALTER would not heed it (PostgreSQL manual, “Caveats” of MVCC).
         connection.run(f"LOCK TABLE {', '.join(_relation(table) for table in by_name)} IN ACCESS SHARE MODE")
-        [[captured_at, xmin, xmax, system_identifier, timeline_id]] = connection.run(
+        [[captured_at, xmin, xmax, *identity]] = connection.run(
             """SELECT now() AT TIME ZONE 'UTC',
                       pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
                       pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
                       (SELECT system_identifier FROM pg_control_system()),
-                      (SELECT timeline_id FROM pg_control_checkpoint())"""
+                      (SELECT timeline_id FROM pg_control_checkpoint()),
+                      (SELECT oid FROM pg_database WHERE datname = current_database())"""
         )
-        source = Source(system_identifier, timeline_id)
+        source = Source(*identity)
         if previous:
             # Versions are ordered by this time: a clock that was set back must not reorder them.
             captured_at = max(captured_at, previous.captured_at + timedelta(microseconds=1))
@@ -125,7 +126,7 @@ def _full_because(previous: Capture | None, source: Source, xmin: int, xmax: int
     if previous is None:
         return "it is the first capture"
     if source != previous.source:
-        return f"the source is another cluster or timeline: {source}, before {previous.source}"
+        return f"the source is another cluster, timeline or database: {source}, before {previous.source}"
     if xmin < previous.horizon:
         return f"the source has gone back from transaction {previous.horizon} to {xmin}"
     if xmax - previous.horizon > _OLDEST_HORIZON:

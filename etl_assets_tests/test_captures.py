@@ -24,7 +24,7 @@ def made(at: datetime, **facts: object) -> Capture:
         "captured_at": at,
         "partition": partition,
         "horizon": 2**40 + 7,
-        "source": Source(7_000_000_000_000_000_001, 1),
+        "source": Source(7_000_000_000_000_000_001, 1, 16_384),
         "full_because": None,
         "previous": None,
         "files": {"staff": CapturedFile("staff/x.csv", 3, 120, "ab")},

@@ -124,8 +124,9 @@ def test_a_full_capture_takes_every_row(captured: Platform) -> None:
 @pytest.mark.parametrize(
     ("change", "because"),
     [
-        ({"source": {"system_identifier": 1, "timeline_id": 1}}, "another cluster or timeline"),
-        ({"timeline_id": 99}, "another cluster or timeline"),
+        ({"system_identifier": 1}, "another cluster, timeline or database"),
+        ({"timeline_id": 99}, "another cluster, timeline or database"),
+        ({"database_oid": 1}, "another cluster, timeline or database"),
         ({"horizon": 2**62}, "gone back"),
     ],
 )
@@ -135,7 +136,7 @@ def test_a_replaced_failed_over_or_restored_source_is_captured_whole(
     made = captured.newest_capture
     [path] = Path(captured.ingestion_url.removeprefix("file://")).glob("captures/*/*/*/*/*.json")
     facts = json.loads(path.read_text())
-    if "timeline_id" in change:
+    if "horizon" not in change:
         change = {"source": facts["source"] | change}
     path.write_text(json.dumps(facts | change))
     captured.run("ingestion")
