@@ -17,6 +17,7 @@ from etl_assets.databases import (
     transaction,
 )
 from etl_assets.environment import EnvironmentVariableError
+from etl_assets.simulator import postgres
 from etl_assets.tables import SchemaMismatchError, columns
 from etl_assets.totesys import TOTESYS_TABLES
 
@@ -145,3 +146,17 @@ def test_what_is_missing_or_retyped_is_named_all_at_once(totesys: Connection) ->
         "column payment.paid is text, declared bool",
         "column design.file_name is missing, declared string",
     }
+
+
+def test_a_server_is_reached_over_tcp_and_asked_for_tls_it_has_not_is_refused_no_plain_text(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with postgres.serve(tmp_path / "tcp", listen_addresses="127.0.0.1", port=str(port)):
+        url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+        for mode in ("disable", "prefer"):
+            with connect(f"{url}?sslmode={mode}") as connection:
+                assert connection.run("SELECT inet_server_port()") == [[port]]
+        with pytest.raises(DatabaseUnavailableError, match="refuses SSL"), connect(f"{url}?sslmode=require"):
+            pass
+    postgres.remove(tmp_path / "tcp")
