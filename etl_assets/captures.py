@@ -7,7 +7,7 @@ Keys sort by time.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -17,9 +17,13 @@ from etl_assets.buckets import Bucket
 PARTITION_FORMAT = "%Y-%m-%d-%H:%M"
 """A partition key: the start of the window, UTC, in which the capture was made."""
 
+ASKED_FOR = "asked for"
+"""Why a capture is full that need not have been."""
+
 _FOLDER_FORMAT = "%Y/%m/%d/%H-%M"
 _STAMP_FORMAT = "%Y-%m-%d_%H.%M.%S.%f"
 _MANIFESTS = "captures"
+_MANIFEST = ".json"
 _FOLDER_DEPTH = _FOLDER_FORMAT.count("/") + 1
 
 
@@ -58,7 +62,7 @@ class Capture:
 
     captured_at: when, UTC by the source's clock (naive).
     partition: the partition key.
-    horizon: the 64-bit transaction id below which every transaction had ended when its snapshot was taken.
+    snapshot: what it could see, as PostgreSQL's `pg_current_snapshot()` tells it (64-bit xmin:xmax:in progress).
     full_because: why every row was taken, or None when only changes were.
     previous: the id of the capture before, or None.
     files: by table; a table without rows has none.
@@ -66,7 +70,7 @@ class Capture:
 
     captured_at: datetime
     partition: str
-    horizon: int
+    snapshot: str
     source: Source
     full_because: str | None
     previous: str | None
@@ -75,12 +79,22 @@ class Capture:
     @property
     def id(self) -> str:
         """What names it: its partition and time."""
-        return capture_id(self.partition, self.captured_at)
+        return capture_id(self.partition, stamp(self.captured_at))
+
+    @property
+    def horizon(self) -> int:
+        """The transaction id below which every transaction had ended when its snapshot was taken."""
+        return int(self.snapshot.split(":")[0])
 
     @property
     def full(self) -> bool:
         """Whether every row was taken."""
         return self.full_because is not None
+
+    @property
+    def repairs(self) -> bool:
+        """Whether it was taken to find what those before had missed: there should be nothing."""
+        return self.full_because == ASKED_FOR
 
     def to_json(self) -> bytes:
         """Write the manifest."""
@@ -97,7 +111,7 @@ class Capture:
         return cls(
             captured_at=datetime.fromisoformat(facts["captured_at"]),
             partition=facts["partition"],
-            horizon=facts["horizon"],
+            snapshot=facts["snapshot"],
             source=Source(**facts["source"]),
             full_because=facts["full_because"],
             previous=facts["previous"],
@@ -105,9 +119,9 @@ class Capture:
         )
 
 
-def capture_id(partition: str, captured_at: datetime) -> str:
-    """Name a capture by its partition and time."""
-    return f"{partition}/{stamp(captured_at)}"
+def capture_id(partition: str, time: str) -> str:
+    """Name a capture by its partition and the stamp of its time."""
+    return f"{partition}/{time}"
 
 
 def partition_of(id_: str) -> str:
@@ -122,8 +136,13 @@ def captured_at_of(id_: str) -> datetime:
 
 def publish(bucket: Bucket, capture: Capture) -> None:
     """Write a capture's manifest: from now on it exists."""
-    with bucket.create(f"{folder(_MANIFESTS, capture.partition)}/{stamp(capture.captured_at)}.json") as manifest:
+    with bucket.create(_key(capture.id)) as manifest:
         manifest.write(capture.to_json())
+
+
+def _key(id_: str) -> str:
+    partition, _, time = id_.partition("/")
+    return f"{folder(_MANIFESTS, partition)}/{time}{_MANIFEST}"
 
 
 def in_partition(bucket: Bucket, partition: str) -> list[Capture]:
@@ -137,6 +156,22 @@ def newest(bucket: Bucket) -> Capture | None:
     return _read(bucket, key) if key else None
 
 
+def following(bucket: Bucket, id_: str | None) -> Iterator[str]:
+    """Give the ids of the captures after one, or of all, oldest first; only the folders from there on are listed."""
+    for key in _keys_after(bucket, _MANIFESTS, _FOLDER_DEPTH, _key(id_) if id_ else ""):
+        partition, _, time = key.removeprefix(f"{_MANIFESTS}/").removesuffix(_MANIFEST).rpartition("/")
+        yield capture_id(f"{datetime.strptime(partition, _FOLDER_FORMAT):{PARTITION_FORMAT}}", time)
+
+
+def _keys_after(bucket: Bucket, below: str, depth: int, start: str) -> Iterator[str]:
+    if depth == 0:
+        yield from (key for key in bucket.objects(below) if key > start)
+        return
+    for child in bucket.folders(below):
+        if child >= start[: len(child)]:
+            yield from _keys_after(bucket, child, depth - 1, start)
+
+
 def _newest_key(bucket: Bucket, below: str, depth: int) -> str | None:
     if depth == 0:
         return max(bucket.objects(below), default=None)
@@ -147,5 +182,5 @@ def _newest_key(bucket: Bucket, below: str, depth: int) -> str | None:
 
 
 def _read(bucket: Bucket, key: str) -> Capture:
-    with bucket.stream(key) as manifest:
+    with bucket.open(key) as manifest:
         return Capture.from_json(manifest.read())

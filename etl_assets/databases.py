@@ -5,6 +5,7 @@ import socket
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -16,9 +17,11 @@ from pyarrow import csv
 
 from etl_assets.environment import EnvironmentVariableError, required
 from etl_assets.errors import PermanentError
-from etl_assets.tables import SchemaMismatchError
+from etl_assets.tables import SchemaMismatchError, enum_values
 
-_CONNECT_TIMEOUT_SECONDS = 10
+# Seconds, unless the URL says otherwise. A statement's is the promise of the platform: a change arrives in 30 minutes.
+_TIMEOUTS = {"connect_timeout": 10, "statement_timeout": 1800, "lock_timeout": 60}
+_GRACE_SECONDS = 30  # for the server to end a statement itself, before the client takes it for dead
 
 # Text that COPY writes and reads depends on these; none is left to the server's configuration.
 _SESSION = {
@@ -28,11 +31,14 @@ _SESSION = {
     "client_encoding": "UTF8",
     "extra_float_digits": "1",
     "bytea_output": "hex",
+    "row_security": "off",  # a policy that hides rows is an error, not rows lost
 }
 
-# SQLSTATE classes (PostgreSQL manual, appendix A) that trying again can mend: connection exceptions,
-# transaction rollback, insufficient resources, object in use, operator intervention, system error.
-_OUTAGE_CLASSES = ("08", "40", "53", "55", "57", "58")
+# SQLSTATEs and classes of them (PostgreSQL manual, appendix A) that trying again can mend: connection exceptions,
+# read-only transaction (a standby, until the failover is over), transaction rollback, insufficient resources,
+# object in use, operator intervention, system error.
+_OUTAGES = ("08", "25006", "40", "53", "55", "57", "58")
+_STATEMENT_SHOWN = 80
 
 
 class DatabaseUnavailableError(Exception):
@@ -42,12 +48,12 @@ class DatabaseUnavailableError(Exception):
 class StatementRefusedError(PermanentError):
     """The database refused a statement for what it says: trying again cannot help."""
 
-    def __init__(self, fields: Mapping[str, str]) -> None:
+    def __init__(self, fields: Mapping[str, str], during: str) -> None:
         self.sqlstate = fields["C"]
         self.message = fields["M"]
         self.detail = fields.get("D", "")
         detail = f" ({self.detail})" if self.detail else ""
-        super().__init__(f"{self.message}{detail} [SQLSTATE {self.sqlstate}]")
+        super().__init__(f"{self.message}{detail} [SQLSTATE {self.sqlstate}], {during}")
 
 
 class Connection(pg8000.native.Connection):  # type: ignore[misc]
@@ -63,9 +69,15 @@ class Connection(pg8000.native.Connection):  # type: ignore[misc]
         try:
             return super().run(sql, stream=stream, types=types, **params) or []
         except DatabaseError as error:
-            raise _told(error) from error
+            raise _told(error, _during(sql)) from error
+        except TimeoutError as error:
+            raise DatabaseUnavailableError(f"no answer in time, {_during(sql)}") from error
         except (InterfaceError, ConnectionError, ssl.SSLError) as error:
-            raise DatabaseUnavailableError(str(error)) from error
+            raise DatabaseUnavailableError(f"the connection is lost ({error}), {_during(sql)}") from error
+
+    def wait_at_most(self, seconds: int) -> None:
+        """Take the server for dead when it is silent for so long."""
+        self._usock.settimeout(seconds)
 
     def copy_out(self, query: str, into: BinaryIO) -> int:
         """Stream the rows of a query into a file as CSV with a header line; give their number."""
@@ -83,29 +95,31 @@ def connect(url: str) -> Iterator[Connection]:
     """Open a connection to `postgresql://user:password@host:port/database?…`; close it at the end.
 
     The parameters understood are libpq's `sslmode` (disable, prefer, require, verify-ca, verify-full),
-    `sslrootcert`, `application_name`, and `host`, a directory with a unix socket.
+    `sslrootcert`, `application_name`, `connect_timeout`, and `host`, a directory with a unix socket; and, in seconds
+    as well, `statement_timeout` and `lock_timeout`.
 
     Raises:
         ValueError: the URL is malformed. The message does not repeat it.
         DatabaseUnavailableError: nobody answers.
         StatementRefusedError: the server refuses, for a wrong password for example.
     """
-    arguments = _arguments(url)
+    arguments, timeouts = _arguments(url)
+    limits = {name: f"{timeouts[name]}s" for name in ("statement_timeout", "lock_timeout")}
     try:
         if "host" in arguments:
             address = (arguments["host"], arguments["port"])
-            arguments["sock"] = socket.create_connection(address, _CONNECT_TIMEOUT_SECONDS)
+            arguments["sock"] = socket.create_connection(address, timeouts["connect_timeout"])
             # Or each small COPY waits 40 ms for an acknowledgement.
             arguments["sock"].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             arguments["sock"].setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            arguments["sock"].settimeout(None)
-        connection = Connection(**arguments, startup_params=_SESSION)
+        connection = Connection(**arguments, timeout=timeouts["connect_timeout"], startup_params=_SESSION | limits)
+        connection.wait_at_most(timeouts["statement_timeout"] + _GRACE_SECONDS)
     except (DatabaseError, InterfaceError, OSError) as error:
         refused: BaseException = error
         while refused.__context__ and not isinstance(refused, DatabaseError):
             refused = refused.__context__  # saying goodbye to a server that refused may fail as well
         if isinstance(refused, DatabaseError):
-            raise _told(refused) from error
+            raise _told(refused, "connecting") from error
         where = arguments.get("unix_sock") or f"{arguments['host']}:{arguments['port']}"
         raise DatabaseUnavailableError(f"no connection to PostgreSQL at {where}: {error}") from error
     try:
@@ -115,12 +129,17 @@ def connect(url: str) -> Iterator[Connection]:
             connection.close()
 
 
-def _told(error: DatabaseError) -> DatabaseUnavailableError | StatementRefusedError:
+def _during(sql: str) -> str:
+    """Name a statement by its beginning; values are bound, so it holds none."""
+    return f"during {' '.join(sql.split())[:_STATEMENT_SHOWN]}"
+
+
+def _told(error: DatabaseError, during: str) -> DatabaseUnavailableError | StatementRefusedError:
     """Make of what the server answered an outage or a permanent failure."""
     fields = error.args[0]
-    if fields["C"].startswith(_OUTAGE_CLASSES):
-        return DatabaseUnavailableError(f"{fields['M']} [SQLSTATE {fields['C']}]")
-    return StatementRefusedError(fields)
+    if fields["C"].startswith(_OUTAGES):
+        return DatabaseUnavailableError(f"{fields['M']} [SQLSTATE {fields['C']}], {during}")
+    return StatementRefusedError(fields, during)
 
 
 @contextmanager
@@ -136,7 +155,8 @@ def transaction(connection: Connection, characteristics: str = "") -> Iterator[N
     connection.run("COMMIT")
 
 
-def _arguments(url: str) -> dict[str, Any]:
+def _arguments(url: str) -> tuple[dict[str, Any], dict[str, int]]:
+    """Read a URL: what pg8000 takes, and the time-outs."""
     form = "must look like postgresql://user:password@host:5432/database"
     try:
         parts = urlsplit(url)
@@ -156,13 +176,24 @@ def _arguments(url: str) -> dict[str, Any]:
         "database": database,
         "application_name": parameters.pop("application_name", "etl_assets"),
     }
+    timeouts = {name: _seconds(name, parameters.pop(name, default)) for name, default in _TIMEOUTS.items()}
     root_certificate = parameters.pop("sslrootcert", None)
     mode = parameters.pop("sslmode", "prefer")
     if parameters:
         raise ValueError(f"has parameters that are not understood: {', '.join(sorted(parameters))}")
     if socket_directory:
-        return arguments | {"unix_sock": f"{socket_directory}/.s.PGSQL.{port}", "ssl_context": False}
-    return arguments | {"host": parts.hostname, "port": port, "ssl_context": _tls(mode, root_certificate)}
+        return arguments | {"unix_sock": f"{socket_directory}/.s.PGSQL.{port}", "ssl_context": False}, timeouts
+    return arguments | {"host": parts.hostname, "port": port, "ssl_context": _tls(mode, root_certificate)}, timeouts
+
+
+def _seconds(name: str, given: str | int) -> int:
+    try:
+        seconds = int(given)
+    except ValueError:
+        seconds = 0
+    if seconds < 1:
+        raise ValueError(f"has a {name} that is not a whole number of seconds")
+    return seconds
 
 
 def _tls(mode: str, root_certificate: str | None) -> ssl.SSLContext | bool | None:
@@ -261,38 +292,70 @@ def _arrow_type(sql: str, is_enum: bool) -> pa.DataType | None:
     return _ARROW_TYPES.get(sql)
 
 
-def new_columns(
+def deviations(
     connection: Connection, schema: str, where: str, expected: Mapping[str, pa.Schema]
 ) -> dict[str, tuple[str, ...]]:
-    """Compare the live tables of a schema with the declared columns; give the columns not declared.
+    """Compare the live tables of a schema with the declared columns; give for each table where it deviates harmlessly.
 
     Raises:
-        SchemaMismatchError: a declared table or column is missing, or has another type.
+        SchemaMismatchError: a declared table or column is missing or may not be read, a column has another type, may
+            be null where none may be, or may hold a value of an enum that is not declared.
     """
-    live: dict[str, dict[str, tuple[str, pa.DataType | None]]] = {name: {} for name in expected}
-    for table, column, sql, is_enum in connection.run(
-        """SELECT c.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod), t.typtype = 'e'
+    live: dict[str, dict[str, _LiveColumn]] = {}
+    unreadable = set()
+    for table, readable, column, sql, may_be_null, values in connection.run(
+        """SELECT c.relname::text, has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE'),
+                  a.attname::text, format_type(a.atttypid, a.atttypmod), NOT a.attnotnull,
+                  (SELECT array_agg(e.enumlabel::text ORDER BY e.enumsortorder) FROM pg_enum e
+                   WHERE e.enumtypid = a.atttypid)
            FROM pg_class c
            JOIN pg_namespace n ON n.oid = c.relnamespace
            JOIN pg_attribute a ON a.attrelid = c.oid
-           JOIN pg_type t ON t.oid = a.atttypid
            WHERE n.nspname = :schema AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped
            ORDER BY c.relname, a.attnum""",
         schema=schema,
     ):
-        if table in live:
-            live[table][column] = (sql, _arrow_type(sql, is_enum))
+        live.setdefault(table, {})[column] = _LiveColumn(sql, may_be_null, tuple(values or ()))
+        if not readable:
+            unreadable.add(table)
     problems = []
     for table, declared in expected.items():
-        if not live[table]:
+        if table not in live:
             problems.append(f"table {table} is missing")
             continue
+        if table in unreadable:
+            problems.append(f"table {table} may not be read: its owner must GRANT SELECT on it, and USAGE of {schema}")
         for column in declared:
-            sql, type_ = live[table].get(column.name, ("missing", None))
-            if type_ != column.type:
-                problems.append(f"column {table}.{column.name} is {sql}, declared {column.type}")
+            problems += live[table].get(column.name, _MISSING).problems(f"column {table}.{column.name}", column)
     if problems:
         raise SchemaMismatchError(where, problems)
-    return {
-        table: tuple(name for name in live[table] if name not in declared.names) for table, declared in expected.items()
-    }
+    return {table: tuple(_harmless(live[table], declared)) for table, declared in expected.items()}
+
+
+@dataclass(frozen=True)
+class _LiveColumn:
+    sql: str
+    may_be_null: bool
+    enum: tuple[str, ...]
+
+    def problems(self, name: str, declared: pa.Field) -> Iterator[str]:
+        if _arrow_type(self.sql, bool(self.enum)) != declared.type:
+            yield f"{name} is {self.sql}, declared {declared.type}"
+        elif self.may_be_null and not declared.nullable:
+            yield f"{name} may be null, declared never null"
+        values = enum_values(declared)
+        if values and not self.enum:
+            yield f"{name} is {self.sql}, declared one of {', '.join(values)}"
+        elif values:
+            yield from (f"{name} may be {value}, which is not declared" for value in self.enum if value not in values)
+
+
+_MISSING = _LiveColumn("missing", may_be_null=False, enum=())
+
+
+def _harmless(live: Mapping[str, _LiveColumn], declared: pa.Schema) -> Iterator[str]:
+    for name, column in live.items():
+        if name not in declared.names:
+            yield f"column {name} is not declared"
+        elif declared.field(name).nullable and not column.may_be_null:
+            yield f"column {name} is never null, declared optional"

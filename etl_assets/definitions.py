@@ -14,7 +14,7 @@ from etl_assets.totesys import TOTESYS_TABLES
 from etl_assets.transformation import STAR_TABLES
 from etl_assets.transformation.assets import joins, transformation_assets
 from etl_assets.transformation.declare import StarTable
-from etl_assets.warehouse import warehouse_assets
+from etl_assets.warehouse.assets import warehouse_assets
 
 _OWNER = "team:data-engineering"
 _DEFAULT_START = "2026-11-01"
@@ -57,7 +57,7 @@ def definitions(
         # The steps are many and small: a process for each would take longer than all of them.
         executor=dg.in_process_executor,
     )
-    return dg.Definitions.merge(own, automation())
+    return dg.Definitions.merge(own, automation(partitions))
 
 
 # The start of the partitions is part of the definitions' shape, so it is read when Dagster loads them.

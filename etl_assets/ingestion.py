@@ -16,27 +16,39 @@ import dagster as dg
 from pg8000.native import literal
 
 from etl_assets.buckets import Bucket, NewObject
-from etl_assets.captures import Capture, CapturedFile, Source, folder, in_partition, newest, publish, stamp
+from etl_assets.captures import (
+    ASKED_FOR,
+    Capture,
+    CapturedFile,
+    Source,
+    folder,
+    in_partition,
+    newest,
+    publish,
+    stamp,
+)
 from etl_assets.catalogue import table_metadata
 from etl_assets.databases import (
     Connection,
     DatabaseResource,
+    deviations,
     names,
-    new_columns,
     quoted,
     transaction,
 )
+from etl_assets.errors import PermanentError
 from etl_assets.failures import RETRY_OUTAGES, permanent_failures_not_retried
 from etl_assets.storage import BucketResource
 from etl_assets.tables import Table
 
 TOTESYS = "totesys"
 INGESTION = "ingestion"
-NO_NEW_COLUMNS = "no_new_columns"
+AS_DECLARED = "as_declared"
 
 _SCHEMA = "public"
 _LOCK = "totesys ETL: capture"  # hashed by the server into the key of an advisory lock
 _BLOCK_BYTES = 1024 * 1024
+_TICK = timedelta(microseconds=1)
 # Row versions are 32 bits wide: an age beyond half of that cannot be told from a negative one.
 _OLDEST_HORIZON = 2**31 - 1
 
@@ -50,12 +62,24 @@ class Join:
     to: str
 
 
+class LaterWindowCapturedError(Exception):
+    """A capture of a later window is there: another run was faster, or Dagster's clock has gone back."""
+
+    def __init__(self, partition: str, newest_partition: str) -> None:
+        self.partition = partition
+        self.newest_partition = newest_partition
+        super().__init__(
+            f"nothing is captured into partition {partition}: one is there of {newest_partition}, which is later "
+            "(if that is in the future, Dagster's clock was wrong then)"
+        )
+
+
 @dataclass(frozen=True)
 class CaptureResult:
-    """A capture made, the columns of the source that nothing declares, and the seconds each table took."""
+    """The captures made, where the source deviates harmlessly, and the seconds each table took."""
 
-    capture: Capture
-    undeclared: Mapping[str, Sequence[str]]
+    captures: Sequence[Capture]
+    deviations: Mapping[str, Sequence[str]]
     seconds: Mapping[str, float]
 
 
@@ -68,69 +92,82 @@ def capture(
     *,
     full: bool = False,
 ) -> CaptureResult:
-    """Capture every row that may have changed since the newest capture, or all, into `partition`.
+    """Capture every row that may have changed since the newest capture into `partition`.
 
-    All tables are read in one snapshot. Rows are streamed; the manifest is written last.
+    All tables are read in one snapshot. Rows are streamed; the manifest is written last. `full` adds a second capture
+    from the same snapshot, of every row: what that one brings, the first had missed.
 
     Raises:
-        SchemaMismatchError: a declared table or column is missing in the source, or retyped; nothing is written.
-        StatementRefusedError: the source refused to be read, for want of a permission for example.
+        SchemaMismatchError: the source is not as declared; nothing is written.
+        StatementRefusedError: the source refused to be read.
         DatabaseUnavailableError: the source is down.
+        LaterWindowCapturedError: the newest capture is of a later partition.
     """
     # Two captures at once would follow the same predecessor. Held until the connection is closed.
     connection.run("SELECT pg_advisory_lock(hashtextextended(:lock, 0))", lock=_LOCK)
     previous = newest(bucket)
+    if previous and previous.partition > partition:
+        raise LaterWindowCapturedError(partition, previous.partition)
     by_name = {table.name: table for table in tables}
+    declared = {name: table.columns for name, table in by_name.items()}
+    deviations(connection, _SCHEMA, TOTESYS, declared)  # the lock would tell less of a table that is missing
+    made: list[Capture] = []
+    seconds = dict.fromkeys(by_name, 0.0)
     with transaction(connection, "ISOLATION LEVEL REPEATABLE READ READ ONLY"):
         # Before the snapshot: a concurrent TRUNCATE or ALTER would not heed it (PostgreSQL manual, “Caveats” of MVCC).
         connection.run(f"LOCK TABLE {', '.join(_relation(table) for table in by_name)} IN ACCESS SHARE MODE")
-        [[captured_at, xmin, xmax, *identity]] = connection.run(
+        [[now, snapshot, *identity]] = connection.run(
             """SELECT now() AT TIME ZONE 'UTC',
-                      pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
-                      pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
+                      pg_current_snapshot()::text,
                       (SELECT system_identifier FROM pg_control_system()),
                       (SELECT timeline_id FROM pg_control_checkpoint()),
                       (SELECT oid FROM pg_database WHERE datname = current_database())"""
         )
         source = Source(*identity)
-        if previous:
+        deviating = deviations(connection, _SCHEMA, TOTESYS, declared)
+        unavoidable = _full_because(previous, source, snapshot)
+        reasons = [unavoidable, ASKED_FOR] if full and not unavoidable else [unavoidable]
+        for full_because in reasons:
+            before = made[-1] if made else previous
             # Versions are ordered by this time: a clock that was set back must not reorder them.
-            captured_at = max(captured_at, previous.captured_at + timedelta(microseconds=1))
-        full_because = "asked for" if full else _full_because(previous, source, xmin, xmax)
-        undeclared = new_columns(connection, _SCHEMA, TOTESYS, {name: table.columns for name, table in by_name.items()})
-        files: dict[str, CapturedFile] = {}
-        seconds: dict[str, float] = {}
-        horizon = None if full_because or not previous else previous.horizon
-        for table in tables:
-            started = monotonic()
-            query = _query(table, by_name, tuple(joins), horizon)
-            key = f"{folder(table.name, partition)}/{table.name}-{stamp(captured_at)}.csv"
-            if file := _copy(connection, query, bucket, key):
-                files[table.name] = file
-            seconds[table.name] = monotonic() - started
-    made = Capture(
-        captured_at=captured_at,
-        partition=partition,
-        horizon=xmin,
-        source=source,
-        full_because=full_because,
-        previous=previous.id if previous else None,
-        files=files,
-    )
-    publish(bucket, made)
-    return CaptureResult(made, undeclared, seconds)
+            captured_at = max(now, before.captured_at + _TICK) if before else now
+            files: dict[str, CapturedFile] = {}
+            for table in tables:
+                started = monotonic()
+                horizon = None if full_because or not previous else previous.horizon
+                query = _query(table, by_name, tuple(joins), horizon)
+                key = f"{folder(table.name, partition)}/{table.name}-{stamp(captured_at)}.csv"
+                if file := _copy(connection, query, bucket, key):
+                    files[table.name] = file
+                seconds[table.name] += monotonic() - started
+            made.append(
+                Capture(
+                    captured_at=captured_at,
+                    partition=partition,
+                    snapshot=snapshot,
+                    source=source,
+                    full_because=full_because,
+                    previous=before.id if before else None,
+                    files=files,
+                )
+            )
+    for each in made:
+        publish(bucket, each)
+    return CaptureResult(made, deviating, seconds)
 
 
-def _full_because(previous: Capture | None, source: Source, xmin: int, xmax: int) -> str | None:
+def _full_because(previous: Capture | None, source: Source, snapshot: str) -> str | None:
     """Say why the horizon of the previous capture tells nothing, if so."""
+    xmin, xmax, _ = snapshot.split(":")
     if previous is None:
         return "it is the first capture"
     if source != previous.source:
         return f"the source is another cluster, timeline or database: {source}, before {previous.source}"
-    if xmin < previous.horizon:
+    if int(xmin) < previous.horizon:
         return f"the source has gone back from transaction {previous.horizon} to {xmin}"
-    if xmax - previous.horizon > _OLDEST_HORIZON:
-        return f"the previous capture is {xmax - previous.horizon} transactions old"
+    age = int(xmax) - previous.horizon
+    if age > _OLDEST_HORIZON:
+        return f"the previous capture is {age} transactions old"
     return None
 
 
@@ -208,6 +245,14 @@ class CaptureConfig(dg.Config):
     full_capture: bool = False
 
 
+class NotThePresentPartitionError(PermanentError):
+    """A full capture was asked for into a partition that is over."""
+
+    def __init__(self, partition: str) -> None:
+        self.partition = partition
+        super().__init__(f"a full capture can only be made now, not into partition {partition}, which is over")
+
+
 def totesys_assets(tables: Iterable[Table]) -> list[dg.AssetSpec]:
     """Make the external assets: the tables of totesys, which only totesys writes."""
     return [
@@ -240,9 +285,10 @@ def ingestion_assets(
         ],
         check_specs=[
             dg.AssetCheckSpec(
-                NO_NEW_COLUMNS,
+                AS_DECLARED,
                 asset=[INGESTION, table.name],
-                description="totesys has no column that is not declared, and so not captured.",
+                description="totesys has no column that is not declared, and so not captured; none is never null "
+                "that may be. Any other deviation fails the capture.",
             )
             for table in tables
         ],
@@ -256,38 +302,40 @@ def ingestion_assets(
         totesys: DatabaseResource,
         ingestion_bucket: BucketResource,
     ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
+        partition = context.partition_key
         with permanent_failures_not_retried():
             bucket = ingestion_bucket.open()
-        partition = context.partition_key
-        if partition != partitions.get_last_partition_key():
-            yield from _nothing_captured(tables, in_partition(bucket, partition))
-            return
-        with permanent_failures_not_retried(), totesys.connect() as connection:
-            result = capture(connection, bucket, tables, joins, partition, full=config.full_capture)
-        made = result.capture
-        context.log.info(
-            f"captured {sum(file.rows for file in made.files.values())} rows at {made.captured_at}"
-            + (f", all, because {made.full_because}" if made.full else "")
-        )
+            if partition != partitions.get_last_partition_key():
+                if config.full_capture:
+                    raise NotThePresentPartitionError(partition)
+                yield from _nothing_captured(tables, in_partition(bucket, partition))
+                return
+            with totesys.connect() as connection:
+                result = capture(connection, bucket, tables, joins, partition, full=config.full_capture)
+        for made in result.captures:
+            context.log.info(
+                f"captured {sum(file.rows for file in made.files.values())} rows at {made.captured_at}"
+                + (f", all, because {made.full_because}" if made.full else "")
+            )
         yield from _materializations(tables, bucket, result)
 
     return ingestion
 
 
 def _materializations(tables: Sequence[Table], bucket: Bucket, result: CaptureResult) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
-    made = result.capture
+    made = result.captures[-1]
     for table in tables:
-        file = made.files.get(table.name)
+        files = [capture.files[table.name] for capture in result.captures if table.name in capture.files]
         metadata: dict[str, Any] = {
-            "dagster/row_count": file.rows if file else 0,
-            "bytes": file.bytes if file else 0,
+            "dagster/row_count": sum(file.rows for file in files),
+            "bytes": sum(file.bytes for file in files),
             "captured_at": str(made.captured_at),
             "full": made.full_because or "no, what changed",
             "seconds": result.seconds[table.name],
         }
-        if file:
-            metadata["dagster/uri"] = f"{bucket.url}/{file.key}"
-        yield _materialization(table, metadata, result.undeclared[table.name])
+        if files:
+            metadata["dagster/uri"] = f"{bucket.url}/{files[-1].key}"
+        yield _materialization(table, metadata, result.deviations[table.name])
 
 
 def _nothing_captured(tables: Sequence[Table], already: Sequence[Capture]) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
@@ -299,16 +347,16 @@ def _nothing_captured(tables: Sequence[Table], already: Sequence[Capture]) -> It
             "captured": "nothing: totesys has no memory, a capture is only made into the present partition. "
             f"The {len(already)} captures of this one are kept, and all downstream of them can be made again.",
         }
-        yield _materialization(table, metadata, undeclared=())
+        yield _materialization(table, metadata, deviations=())
 
 
-def _materialization(table: Table, metadata: Mapping[str, Any], undeclared: Sequence[str]) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def _materialization(table: Table, metadata: Mapping[str, Any], deviations: Sequence[str]) -> dg.MaterializeResult:  # type: ignore[type-arg]
     key = [INGESTION, table.name]
     check = dg.AssetCheckResult(
         asset_key=key,
-        check_name=NO_NEW_COLUMNS,
-        passed=not undeclared,
+        check_name=AS_DECLARED,
+        passed=not deviations,
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"not declared": ", ".join(undeclared) or "none"},
+        metadata={"deviations": "; ".join(deviations) or "none"},
     )
     return dg.MaterializeResult(asset_key=key, metadata=metadata, check_results=[check])

@@ -8,7 +8,9 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import IO
 
 import dagster as dg
 import pandas as pd
@@ -38,6 +40,7 @@ CONFORMED = dg.PythonObjectDagsterType(Conformed, description="Rows that fit the
 
 _CHUNK_BYTES = 4 * 1024 * 1024
 _CAPTURES = b"captures"
+_REJECTED = b"rejected"
 REJECTED_FOLDER = "rejected"
 
 
@@ -89,11 +92,24 @@ def captures_of(schema: pa.Schema) -> frozenset[str]:
     return frozenset(json.loads(schema.metadata[_CAPTURES]))
 
 
+@dataclass(frozen=True)
+class StarFile:
+    """A star table of a partition, opened: its rows, and those rejected on the way (schema `REJECTED`)."""
+
+    rows: pq.ParquetFile
+    rejected: pa.Table
+
+    @property
+    def captures(self) -> frozenset[str]:
+        """The ids of the captures it was made from."""
+        return captures_of(self.rows.schema_arrow)
+
+
 def read_captured(bucket: Bucket, table: Table, partition: str) -> Conformed:
     """Read what the captures of a partition hold of a table, typed as declared; only captures with a manifest count.
 
     Raises:
-        CorruptObjectError: an object is not the one its manifest tells of.
+        CorruptObjectError: an object is missing, or is not the one its manifest tells of.
     """
     made = in_partition(bucket, partition)
     parts = [
@@ -110,21 +126,26 @@ def _read_csv(bucket: Bucket, file: CapturedFile, table: Table, captured_at: dat
     digest = hashlib.sha256()
     rows = 0
     column_names: list[str] = []
-    with bucket.stream(file.key) as stream:
-        for chunk in _whole_rows(stream):
-            digest.update(chunk)
-            if not column_names:
-                header, _, chunk = chunk.partition(b"\n")
-                column_names = header.decode().split(",")
-            parsed = _parse(chunk, column_names, table)
-            rows += parsed.num_rows
-            stamps = pa.repeat(pa.scalar(captured_at, CAPTURED_AT_TYPE), parsed.num_rows)
-            yield conform(table, parsed.append_column(CAPTURED_AT, stamps))
+    try:
+        with bucket.open(file.key) as stream:
+            for chunk in _whole_rows(stream):
+                digest.update(chunk)
+                if not column_names:
+                    header, _, chunk = chunk.partition(b"\n")
+                    column_names = header.decode().split(",")
+                parsed = _parse(chunk, column_names, table)
+                rows += parsed.num_rows
+                stamps = pa.repeat(pa.scalar(captured_at, CAPTURED_AT_TYPE), parsed.num_rows)
+                yield conform(table, parsed.append_column(CAPTURED_AT, stamps))
+    except FileNotFoundError as error:
+        raise CorruptObjectError(file.key, "is missing, though its manifest is there") from error
+    except pa.ArrowInvalid as error:
+        raise CorruptObjectError(file.key, f"is not the CSV that was captured: {error}") from error
     if (rows, digest.hexdigest()) != (file.rows, file.sha256):
         raise CorruptObjectError(file.key, f"holds {rows} rows that differ from the {file.rows} captured")
 
 
-def _whole_rows(stream: pa.NativeFile, block_bytes: int = _CHUNK_BYTES) -> Iterator[bytes]:
+def _whole_rows(stream: IO[bytes], block_bytes: int = _CHUNK_BYTES) -> Iterator[bytes]:
     """Cut CSV at row ends: pyarrow loses bytes where a quoted line end straddles two blocks (apache/arrow#51368)."""
     rest = b""
     while block := stream.read(block_bytes):
@@ -153,12 +174,14 @@ def _parse(chunk: bytes, column_names: Sequence[str], table: Table) -> pa.Table:
     try:
         return _parse_as(chunk, column_names, types)
     except pa.ArrowInvalid:
-        # PostgreSQL has values of these types that Arrow has not, such as infinity or NaN.
-        wider = {
-            name: pa.string() if pa.types.is_temporal(type_) or pa.types.is_decimal(type_) else type_
-            for name, type_ in types.items()
-        }
-        return _parse_as(chunk, column_names, wider)
+        # PostgreSQL has values of these types that Arrow has not: infinity, NaN, bytes that are no UTF-8 (SQL_ASCII).
+        return _parse_as(chunk, column_names, {name: _wider(type_) for name, type_ in types.items()})
+
+
+def _wider(type_: pa.DataType) -> pa.DataType:
+    if pa.types.is_string(type_):
+        return pa.binary()
+    return pa.string() if pa.types.is_temporal(type_) or pa.types.is_decimal(type_) else type_
 
 
 def _parse_as(chunk: bytes, column_names: Sequence[str], types: Mapping[str, pa.DataType]) -> pa.Table:
@@ -208,7 +231,7 @@ def captured_csv_io_manager(tables: Iterable[Table]) -> dg.IOManagerDefinition:
 
 
 @contextmanager
-def open_star(bucket: Bucket, table: str, partition: str) -> Iterator[pq.ParquetFile]:
+def open_star(bucket: Bucket, table: str, partition: str) -> Iterator[StarFile]:
     """Open the newest file of a star table in a partition.
 
     Raises:
@@ -217,13 +240,31 @@ def open_star(bucket: Bucket, table: str, partition: str) -> Iterator[pq.Parquet
     keys = bucket.objects(folder(table, partition))
     if not keys:
         raise NotMaterializedError(table, partition)
+    with _open_parquet(bucket, keys[-1]) as rows:
+        rejected = REJECTED.empty_table()
+        if json.loads(rows.schema_arrow.metadata[_REJECTED]):
+            with _open_parquet(bucket, f"{REJECTED_FOLDER}/{keys[-1]}") as file:
+                rejected = file.read(use_threads=False)
+        yield StarFile(rows, rejected)
+
+
+@contextmanager
+def _open_parquet(bucket: Bucket, key: str) -> Iterator[pq.ParquetFile]:
     # Not pre-buffered, read without threads: otherwise pyarrow 26 may abort the process at exit (apache/arrow#34314).
-    with bucket.open(keys[-1]) as file:
+    with bucket.open(key) as file:
         yield pq.ParquetFile(file, pre_buffer=False)
 
 
+def write_star(bucket: Bucket, table: str, partition: str, made: Conformed) -> tuple[str, int]:
+    """Write a star table of a partition as a new file, before it the rejected rows as another; give key and bytes."""
+    key = f"{folder(table, partition)}/{table}-{stamp(datetime.now(UTC))}.parquet"
+    if made.rejected.num_rows:
+        _write_parquet(bucket, f"{REJECTED_FOLDER}/{key}", made.rejected)
+    noted = made.rows.schema.metadata | {_REJECTED: json.dumps(made.rejected.num_rows)}
+    return key, _write_parquet(bucket, key, made.rows.replace_schema_metadata(noted))
+
+
 def _write_parquet(bucket: Bucket, key: str, rows: pa.Table) -> int:
-    """Write rows as a new object; give its size in bytes."""
     with bucket.create(key) as file:
         pq.write_table(rows, file, compression="zstd")
         return file.size
@@ -237,20 +278,16 @@ class StarParquetIOManager(dg.IOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: Conformed) -> None:
         """Write the rows as a new file, and before it those rejected as another."""
-        table, partition = context.asset_key.path[-1], context.asset_partition_key
-        key = f"{folder(table, partition)}/{table}-{stamp(datetime.now(UTC))}.parquet"
         with permanent_failures_not_retried():
             bucket = self._bucket.open()
-        if obj.rejected.num_rows:
-            _write_parquet(bucket, f"{REJECTED_FOLDER}/{key}", obj.rejected)
-        size = _write_parquet(bucket, key, obj.rows)
+            key, size = write_star(bucket, context.asset_key.path[-1], context.asset_partition_key, obj)
         context.add_output_metadata({"bytes": size, "dagster/uri": f"{bucket.url}/{key}"})
 
     def load_input(self, context: dg.InputContext) -> Conformed | pd.DataFrame:
         """Give the rows of a partition."""
         table, partition = context.asset_key.path[-1], context.asset_partition_key
         with permanent_failures_not_retried(), open_star(self._bucket.open(), table, partition) as file:
-            rows = file.read(use_threads=False)
+            rows = file.rows.read(use_threads=False)
         return _as_asked(context, Conformed(rows, REJECTED.empty_table()))
 
 

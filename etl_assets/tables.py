@@ -1,11 +1,13 @@
 """The schema vocabulary: what a table is, in Arrow types, and the one boundary where rows are made to fit.
 
-A column is an Arrow field: `columns(staff_id=pa.int32())` may not be null, `optional(pa.string())` may.
+A column is an Arrow field: `columns(staff_id=pa.int32())` may not be null, `optional(pa.string())` may,
+`enum("SALE", "PURCHASE")` is one of these texts.
 """
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from graphlib import TopologicalSorter
 from typing import TypeVar
 
@@ -23,24 +25,41 @@ CAPTURED_AT_TYPE = pa.timestamp("us")
 MONEY = pa.decimal128(10, 2)
 
 
+_ENUM = b"enum"
+
+
 @dataclass(frozen=True)
-class _Optional:
+class _Column:
     type: pa.DataType
+    nullable: bool = False
+    values: tuple[str, ...] = ()
 
 
-def optional(type_: pa.DataType) -> _Optional:
+def optional(type_: pa.DataType) -> _Column:
     """Declare that a column of this type may be null."""
-    return _Optional(type_)
+    return _Column(type_, nullable=True)
 
 
-def columns(**types: pa.DataType | _Optional) -> pa.Schema:
+def enum(*values: str) -> _Column:
+    """Declare that a column is text, one of these values."""
+    return _Column(pa.string(), values=values)
+
+
+def columns(**types: pa.DataType | _Column) -> pa.Schema:
     """Declare the columns of a table, in order; none may be null unless `optional`."""
     return pa.schema(
-        pa.field(name, type_.type, nullable=True)
-        if isinstance(type_, _Optional)
-        else pa.field(name, type_, nullable=False)
-        for name, type_ in types.items()
+        _field(name, type_ if isinstance(type_, _Column) else _Column(type_)) for name, type_ in types.items()
     )
+
+
+def _field(name: str, column: _Column) -> pa.Field:
+    metadata = {_ENUM: json.dumps(column.values)} if column.values else None
+    return pa.field(name, column.type, column.nullable, metadata)
+
+
+def enum_values(column: pa.Field) -> tuple[str, ...]:
+    """Give the values that a column was declared to have; none if it is no enum."""
+    return tuple(json.loads((column.metadata or {}).get(_ENUM, b"[]")))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +113,7 @@ REJECTED = pa.schema(
         pa.field("column", pa.string()),
         pa.field("value", pa.string()),
         pa.field("reason", pa.string()),
-        pa.field("row", pa.string()),  # JSON object of the whole row
+        pa.field("row", pa.string()),  # JSON object of the whole row, without captured_at
     ]
 )
 
@@ -156,7 +175,7 @@ def conform(table: Table, rows: pa.Table) -> Conformed:
 def _cast(table: Table, column: pa.ChunkedArray, declared: pa.Field) -> tuple[pa.ChunkedArray, list[int]]:
     """Cast a column; give also the indices that would not cast, which are null in the result."""
     try:
-        return column.cast(declared.type), []
+        return _exactly(column, declared.type), []
     except pa.ArrowNotImplementedError as error:
         problem = f"column {declared.name} is {column.type}, declared {declared.type}"
         raise SchemaMismatchError(table.name, [problem]) from error
@@ -166,10 +185,19 @@ def _cast(table: Table, column: pa.ChunkedArray, declared: pa.Field) -> tuple[pa
         return pc.if_else(is_faulty, pa.scalar(None, column.type), column).cast(declared.type), faulty
 
 
+def _exactly(column: pa.ChunkedArray, type_: pa.DataType) -> pa.ChunkedArray:
+    cast = column.cast(type_)
+    if pa.types.is_date(type_) or pa.types.is_timestamp(type_):
+        earliest = pa.scalar(date.min, pa.date32()).cast(type_)
+        if pc.any(pc.less(cast, earliest)).as_py():
+            raise pa.ArrowInvalid("there is no year 0")  # Arrow has one, PostgreSQL and Python have not
+    return cast
+
+
 def _faulty(column: pa.ChunkedArray, type_: pa.DataType, offset: int) -> Iterator[int]:
     """Find the values that do not cast, by halving what does not."""
     try:
-        column.cast(type_)
+        _exactly(column, type_)
     except pa.ArrowInvalid:
         if len(column) == 1:
             yield offset
@@ -185,7 +213,7 @@ def _rejected(table: Table, rows: pa.Table, rejections: list[tuple[int, str, str
         row = rows.slice(index, 1).to_pylist()[0]
         records.append(
             {
-                CAPTURED_AT: row[CAPTURED_AT],
+                CAPTURED_AT: row.pop(CAPTURED_AT),
                 "table": table.name,
                 "key": json.dumps({name: row[name] for name in table.primary_key}, default=str),
                 "column": column,

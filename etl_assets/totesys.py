@@ -5,7 +5,7 @@ A 12th table is one more entry here and nowhere else.
 
 import pyarrow as pa
 
-from etl_assets.tables import MONEY, Table, columns, optional
+from etl_assets.tables import MONEY, Table, columns, enum, optional
 
 _MILLISECONDS = pa.timestamp("ms")
 _CREATED_AT = {"created_at": _MILLISECONDS}
@@ -102,7 +102,11 @@ TOTESYS_TABLES: tuple[Table, ...] = (
         name="payment_type",
         description="Kinds of payment: receipts, payments and refunds.",
         primary_key=("payment_type_id",),
-        columns=columns(payment_type_id=pa.int32(), payment_type_name=pa.string(), **_STAMPS),
+        columns=columns(
+            payment_type_id=pa.int32(),
+            payment_type_name=enum("SALES_RECEIPT", "SALES_REFUND", "PURCHASE_PAYMENT", "PURCHASE_REFUND"),
+            **_STAMPS,
+        ),
     ),
     Table(
         name="purchase_order",
@@ -174,7 +178,7 @@ TOTESYS_TABLES: tuple[Table, ...] = (
         foreign_keys={"sales_order_id": "sales_order", "purchase_order_id": "purchase_order"},
         columns=columns(
             transaction_id=pa.int32(),
-            transaction_type=pa.string(),
+            transaction_type=enum("SALE", "PURCHASE"),
             sales_order_id=optional(pa.int32()),
             purchase_order_id=optional(pa.int32()),
             **_STAMPS,

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from etl_assets.automation import JOB
+from etl_assets.automation import ETL
 from etl_assets.buckets import Bucket
 from etl_assets.captures import Capture, newest
 from etl_assets.databases import connect
@@ -59,7 +59,7 @@ class Platform:
             if spec.key.path[0] in selection or spec.key.to_user_string() in selection
         ]
         with dg.partition_loading_context(effective_dt=self.now):
-            return self.definitions.resolve_job_def(JOB).execute_in_process(
+            return self.definitions.resolve_job_def(ETL).execute_in_process(
                 partition_key=partition or self.partition,
                 run_config=config,
                 asset_selection=chosen or None,
@@ -83,8 +83,13 @@ class Platform:
 
     def contents(self) -> dict[str, list[tuple[Any, ...]]]:
         """Everything in the warehouse, record ids and load times apart, so that two of them can be compared."""
-        return {star.name: self._all(star.name, star.captured_columns.names) for star in STAR_TABLES} | {
-            "loads": self._all("loads", ["capture", "captured_at", "previous", "full_capture"])
+        return {
+            star.name: self._all(star.name, [*star.captured_columns.names, *(["deleted"] if star.record_id else [])])
+            for star in STAR_TABLES
+        } | {
+            "loads": self._all("loads", ["capture", "captured_at", "previous", "full_capture"]),
+            "rejected": self._all("rejected", ["*"]),
+            "waiting": self._all("waiting", ["*"]),
         }
 
     def _all(self, table: str, columns: Iterable[str]) -> list[tuple[Any, ...]]:
@@ -94,6 +99,15 @@ class Platform:
     def versions(self) -> dict[str, int]:
         """The number of rows of each star table."""
         return {star.name: self.warehouse(f"SELECT count(*) FROM warehouse.{star.name}")[0][0] for star in STAR_TABLES}
+
+
+def failed_checks(result: dg.ExecuteInProcessResult, stage: str, check: str) -> dict[str, dict[str, Any]]:
+    """The metadata of the checks that failed, by table of a stage."""
+    return {
+        evaluation.asset_key.path[-1]: {name: value.value for name, value in evaluation.metadata.items()}
+        for evaluation in result.get_asset_check_evaluations()
+        if not evaluation.passed and evaluation.asset_key.path[0] == stage and evaluation.check_name == check
+    }
 
 
 def failure(result: dg.ExecuteInProcessResult) -> str:

@@ -9,6 +9,7 @@ from etl_assets.captures import (
     Source,
     captured_at_of,
     folder,
+    following,
     in_partition,
     newest,
     partition_of,
@@ -23,7 +24,7 @@ def made(at: datetime, **facts: object) -> Capture:
     given: dict[str, object] = {
         "captured_at": at,
         "partition": partition,
-        "horizon": 2**40 + 7,
+        "snapshot": f"{2**40 + 7}:{2**40 + 9}:{2**40 + 7}",
         "source": Source(7_000_000_000_000_000_001, 1, 16_384),
         "full_because": None,
         "previous": None,
@@ -67,3 +68,13 @@ def test_an_empty_newest_folder_is_passed_over(bucket: Bucket, tmp_path: object)
     with bucket.create("captures/2024/08/15/00-00/half.json") as abandoned:
         abandoned.discard()
     assert newest(bucket) == made(START)
+
+
+def test_the_captures_that_follow_one_are_told_in_order_across_years(bucket: Bucket) -> None:
+    at = [START + timedelta(seconds=after) for after in (0, 1, 900, 86_400, 400 * 86_400)]
+    for time in reversed(at):
+        publish(bucket, made(time))
+    ids = [made(time).id for time in at]
+    assert list(following(bucket, None)) == ids
+    for number, id_ in enumerate(ids, 1):
+        assert list(following(bucket, id_)) == ids[number:]

@@ -11,8 +11,8 @@ from etl_assets.databases import (
     DatabaseUnavailableError,
     StatementRefusedError,
     connect,
+    deviations,
     names,
-    new_columns,
     quoted,
     transaction,
 )
@@ -87,7 +87,7 @@ def test_a_database_that_does_not_exist_is_refused_by_name(totesys_url: str) -> 
 def test_tls_is_verified_as_libpq_would(mode: str, verify: ssl.VerifyMode, hostname: bool) -> None:
     from etl_assets.databases import _arguments
 
-    context = _arguments(f"postgresql://u:p@h/d?sslmode={mode}")["ssl_context"]
+    context = _arguments(f"postgresql://u:p@h/d?sslmode={mode}")[0]["ssl_context"]
     assert (context.verify_mode, context.check_hostname) == (verify, hostname)
 
 
@@ -125,13 +125,13 @@ def test_names_are_quoted_whatever_they_hold(totesys: Connection) -> None:
 
 def test_the_simulated_totesys_is_as_declared(totesys: Connection) -> None:
     declared = {table.name: table.columns for table in TOTESYS_TABLES}
-    assert new_columns(totesys, "public", "totesys", declared) == dict.fromkeys(declared, ())
+    assert deviations(totesys, "public", "totesys", declared) == dict.fromkeys(declared, ())
 
 
 def test_a_column_not_declared_is_told(totesys: Connection) -> None:
     totesys.run("ALTER TABLE currency ADD symbol text")
-    assert new_columns(totesys, "public", "totesys", {"currency": TOTESYS_TABLES[2].columns}) == {
-        "currency": ("symbol",)
+    assert deviations(totesys, "public", "totesys", {"currency": TOTESYS_TABLES[2].columns}) == {
+        "currency": ("column symbol is not declared",)
     }
 
 
@@ -140,7 +140,7 @@ def test_what_is_missing_or_retyped_is_named_all_at_once(totesys: Connection) ->
     totesys.run("ALTER TABLE design DROP COLUMN file_name")
     declared = {table.name: table.columns for table in TOTESYS_TABLES} | {"invoice": columns(invoice_id=pa.int32())}
     with pytest.raises(SchemaMismatchError) as raised:
-        new_columns(totesys, "public", "totesys", declared)
+        deviations(totesys, "public", "totesys", declared)
     assert set(raised.value.problems) == {
         "table invoice is missing",
         "column payment.paid is text, declared bool",

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -66,19 +65,6 @@ def test_every_asset_has_group_owner_kinds_description_and_columns() -> None:
         assert spec.kinds
         assert spec.description
         assert spec.metadata["dagster/column_schema"].columns
-
-
-def test_the_schedule_asks_every_15_minutes_for_the_window_that_begins_and_is_off() -> None:
-    repository = defs.get_repository_def()
-    schedule = repository.get_schedule_def("etl_schedule")
-    at = datetime(2026, 11, 23, 10, 15, tzinfo=UTC)
-    with dg.instance_for_test() as instance:
-        tick = schedule.evaluate_tick(
-            dg.build_schedule_context(instance, scheduled_execution_time=at, repository_def=repository)
-        )
-    assert [request.partition_key for request in tick.run_requests or ()] == ["2026-11-23-10:15"]
-    assert schedule.cron_schedule == "*/15 * * * *"
-    assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
 
 
 @pytest.mark.parametrize("start", ["yesterday", "2026-13-01", "2026-11-01-00:00"])

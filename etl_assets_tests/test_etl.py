@@ -17,7 +17,7 @@ from etl_assets.totesys import TOTESYS_TABLES
 from etl_assets.transformation import STAR_TABLES
 from etl_assets_tests.conftest import fresh
 from etl_assets_tests.oracle import CURRENT_STATE, DATES
-from etl_assets_tests.platform import Platform
+from etl_assets_tests.platform import Platform, failed_checks
 
 SNAPSHOT = os.environ.get("TOTESYS_SNAPSHOT", "")
 
@@ -201,11 +201,13 @@ def test_rows_that_cannot_be_cast_are_set_apart_alerted_and_arrive_when_mended(p
     platform.totesys("UPDATE purchase_order SET created_at = 'infinity' WHERE purchase_order_id = 6")
     platform.totesys("UPDATE payment SET payment_amount = 'NaN' WHERE payment_id = 7")
     result = platform.run()
-    failed: dict[str, Any] = {
-        evaluation.asset_key.path[-1]: evaluation.metadata["first"].value
-        for evaluation in result.get_asset_check_evaluations()
-        if not evaluation.passed
+    in_files = failed_checks(result, "transformation", "nothing_rejected")
+    assert {name: made["rejected"] for name, made in in_files.items()} == {
+        "fact_sales_order": 1,
+        "fact_purchase_order": 1,
+        "fact_payment": 1,
     }
+    failed = {name: made["first"] for name, made in failed_checks(result, "warehouse", "nothing_rejected").items()}
     assert set(failed) == {"fact_sales_order", "fact_purchase_order", "fact_payment"}
     assert failed["fact_sales_order"] == [
         {

@@ -19,14 +19,14 @@ from typing import Any
 
 import dagster as dg
 
-from etl_assets.automation import JOB
+from etl_assets.automation import ETL
 from etl_assets.databases import connect, quoted
 from etl_assets.definitions import defs
 from etl_assets.environment import Variable
 from etl_assets.simulator import postgres
 from etl_assets.simulator.activity import Totesys, create_schema
 from etl_assets.transformation import STAR_TABLES
-from etl_assets.warehouse import WAREHOUSE
+from etl_assets.warehouse.schema import WAREHOUSE
 
 FOLDER = Path(".demo")
 
@@ -120,7 +120,7 @@ def _working_days_before(day: date, count: int) -> list[date]:
 
 def _run(instance: dg.DagsterInstance, seconds: dict[str, float]) -> None:
     """Run `etl` in the present window; add up what loading each warehouse table took."""
-    job = defs.resolve_job_def(JOB)
+    job = defs.resolve_job_def(ETL)
     # the clock of the windows stands still meanwhile: a run must not begin in one and capture in the next
     with dg.partition_loading_context(effective_dt=datetime.now(UTC)):
         assert job.partitions_def

@@ -1,0 +1,285 @@
+"""The load: one transaction that takes the captures of a partition in their order.
+
+It notes each in `warehouse.loads`, which refuses a capture whose predecessor is not there. What is loaded already
+changes nothing.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from time import monotonic
+
+import pyarrow.parquet as pq
+from pg8000.native import literal
+
+from etl_assets.captures import Capture, partition_of
+from etl_assets.databases import Connection, csv_chunks, names, quoted, transaction
+from etl_assets.errors import PermanentError
+from etl_assets.storage import StarFile
+from etl_assets.tables import CAPTURED_AT, referenced_first
+from etl_assets.transformation.declare import StarTable
+from etl_assets.warehouse.quarantine import (
+    SetApart,
+    any_rejected,
+    any_waiting,
+    key_of,
+    mend,
+    outstanding,
+    reject,
+    release,
+    set_apart,
+    stage_rejected,
+    staged,
+    staged_rejected,
+    waiting_versions,
+)
+from etl_assets.warehouse.schema import DELETED, WAREHOUSE, create_missing, relation
+
+_LOCK = "totesys ETL: load"  # hashed by the server into the key of an advisory lock
+_BATCH_ROWS = 64 * 1024
+
+
+class PredecessorNotLoadedError(PermanentError):
+    """A capture cannot be loaded before the one it follows."""
+
+    def __init__(self, capture: Capture, missing: str) -> None:
+        self.capture = capture.id
+        self.missing = missing
+        self.partition = partition_of(missing)
+        super().__init__(
+            f"capture {capture.id} follows capture {missing}, which is not in the warehouse: "
+            f"materialize transformation/* and warehouse/* of partition {self.partition} first"
+        )
+
+
+class NotTransformedError(PermanentError):
+    """A star table was made before a capture of the partition."""
+
+    def __init__(self, table: str, partition: str, missing: Iterable[str]) -> None:
+        self.table = table
+        self.partition = partition
+        self.missing = tuple(sorted(missing))
+        super().__init__(
+            f"transformation/{table} of partition {partition} lacks the captures {', '.join(self.missing)}: "
+            "materialize transformation/* of this partition first"
+        )
+
+
+@dataclass(frozen=True)
+class TableLoad:
+    """What a load did to a table.
+
+    read: rows of the file.
+    changed: rows inserted or replaced; versions of facts that close a deleted one are among them.
+    deleted: facts closed because a full capture had them no more.
+    repaired: rows changed by a full capture that was to find what the others had missed.
+    set_apart: rows not loaded, told of for the first time.
+    outstanding: rows, of this load or before, whose present state is not in the table.
+    """
+
+    read: int
+    changed: int
+    deleted: int
+    repaired: int
+    set_apart: Sequence[SetApart]
+    outstanding: int
+    seconds: float
+
+
+def load(
+    connection: Connection,
+    star_tables: Sequence[StarTable],
+    captures: Sequence[Capture],
+    files: Mapping[str, StarFile],
+) -> dict[str, TableLoad]:
+    """Load captures, oldest first, from the files of their star tables, in one transaction.
+
+    Raises:
+        PredecessorNotLoadedError: a capture follows one that is not loaded.
+        SchemaMismatchError: a table of the warehouse is not as declared.
+        DatabaseUnavailableError: the warehouse is down, or a table stays locked.
+    """
+    by_name = {star.name: star for star in star_tables}
+    done: dict[str, TableLoad] = {}
+    with transaction(connection):
+        connection.run("SELECT pg_advisory_xact_lock(hashtextextended(:lock, 0))", lock=_LOCK)
+        ordered = referenced_first(star_tables)
+        create_missing(connection, ordered)
+        loaded_now = _note_loads(connection, captures)
+        for star in ordered:
+            references = {column: by_name[to] for column, to in star.foreign_keys.items()}
+            done[star.name] = _load_table(connection, star, references, captures, loaded_now, files[star.name])
+    return done
+
+
+def last_loaded(connection: Connection) -> str | None:
+    """Give the id of the newest capture that is loaded, if any."""
+    [[there]] = connection.run("SELECT to_regclass(:loads) IS NOT NULL", loads=f"{WAREHOUSE}.loads")
+    if not there:
+        return None
+    found = connection.run(f"SELECT capture FROM {WAREHOUSE}.loads ORDER BY captured_at DESC LIMIT 1")
+    return found[0][0] if found else None
+
+
+def _note_loads(connection: Connection, captures: Sequence[Capture]) -> set[datetime]:
+    """Note captures as loaded; give the times of those that were not."""
+    noted = set()
+    for capture in captures:
+        if capture.previous and not connection.run(
+            f"SELECT 1 FROM {WAREHOUSE}.loads WHERE capture = :previous", previous=capture.previous
+        ):
+            raise PredecessorNotLoadedError(capture, capture.previous)
+        connection.run(
+            f"""INSERT INTO {WAREHOUSE}.loads (capture, captured_at, previous, full_capture)
+                VALUES (:capture, :captured_at, :previous, :full_capture)
+                ON CONFLICT (capture) DO NOTHING""",
+            capture=capture.id,
+            captured_at=capture.captured_at,
+            previous=capture.previous,
+            full_capture=capture.full,
+        )
+        if connection.row_count:
+            noted.add(capture.captured_at)
+    return noted
+
+
+def _load_table(
+    connection: Connection,
+    star: StarTable,
+    references: Mapping[str, StarTable],
+    captures: Sequence[Capture],
+    loaded_now: set[datetime],
+    file: StarFile,
+) -> TableLoad:
+    started = monotonic()
+    read = _stage(connection, star, file.rows)
+    stage_rejected(connection, star, file.rejected)
+    rejects = bool(file.rejected.num_rows) or any_rejected(connection, star)
+    waits = any_waiting(connection, star)
+    released = release(connection, star, references) if waits else []
+    made = {capture.captured_at: capture for capture in captures}
+    changed = deleted = repaired = 0
+    apart: list[SetApart] = []
+    for at in sorted({*made, *released}):
+        capture = made.get(at)
+        closes = bool(capture and capture.full and star.record_id)
+        if closes:
+            _stage_closings(connection, star, at, waits)
+        if rejects:
+            mend(connection, star, at)
+            if at in loaded_now:
+                apart += reject(connection, star, at, full=made[at].full)
+        late = set_apart(connection, star, references, at, _is_new(star), _before(star, waits))
+        waits = waits or bool(late)
+        apart += late
+        closed = _count_closings(connection, star, at) if closes else 0
+        merged = _merge(connection, star, at, waits)
+        changed += merged
+        deleted += closed
+        if capture and capture.repairs:
+            repaired += merged - closed
+    left = outstanding(connection, star) if rejects or waits else 0
+    return TableLoad(read, changed, deleted, repaired, apart, left, monotonic() - started)
+
+
+def _stage(connection: Connection, star: StarTable, file: pq.ParquetFile) -> int:
+    """Copy the rows of a file into a temporary table; give their number."""
+    columns = star.captured_columns.names
+    connection.run(
+        f"CREATE TEMPORARY TABLE {staged(star)} ON COMMIT DROP AS "
+        f"SELECT {names(columns)}, false AS {DELETED} FROM {relation(star)} WITH NO DATA"
+    )
+    connection.run(f"ALTER TABLE {staged(star)} ALTER {DELETED} SET DEFAULT false")
+    batches = file.iter_batches(_BATCH_ROWS, columns=columns, use_threads=False)
+    rows = connection.copy_in(staged(star), columns, csv_chunks(batches))
+    connection.run(f"ANALYZE {staged(star)}")
+    return rows
+
+
+def _versions(star: StarTable, waits: bool) -> str:
+    """Compose the versions that are there, those that wait among them, shaped as the staged ones."""
+    deleted = DELETED if star.record_id else f"false AS {DELETED}"
+    loaded = f"SELECT {names(star.captured_columns.names)}, {deleted} FROM {relation(star)}"
+    return f"({loaded} UNION ALL {waiting_versions(star)})" if waits else f"({loaded})"
+
+
+def _before(star: StarTable, waits: bool) -> str:
+    """Compose the join of each staged version to the one at or before its time."""
+    same = " AND ".join(f"before.{quoted(name)} = staged.{quoted(name)}" for name in star.primary_key)
+    return f"""LEFT JOIN LATERAL (
+            SELECT before.* FROM {_versions(star, waits)} before
+            WHERE {same} AND before.{CAPTURED_AT} <= staged.{CAPTURED_AT}
+            ORDER BY before.{CAPTURED_AT} DESC LIMIT 1
+        ) before ON true"""
+
+
+def _is_new(star: StarTable) -> str:
+    """Compose the condition that a staged version is not there, and says other than the one before it."""
+    columns = (*star.columns.names, DELETED)
+    return f"""(before.{CAPTURED_AT} IS NULL
+            OR before.{CAPTURED_AT} < staged.{CAPTURED_AT}
+               AND ROW({names(columns, "before")}) IS DISTINCT FROM ROW({names(columns, "staged")}))"""
+
+
+def _stage_closings(connection: Connection, star: StarTable, at: datetime, waits: bool) -> None:
+    """Stage a closing version of every fact that a full capture, staged, has no more.
+
+    A row it rejected is still there. If it is not known which fact a rejected row is, none is closed.
+    """
+    key = names(star.primary_key)
+    same = " AND ".join(f"present.{quoted(name)} = latest.{quoted(name)}" for name in star.primary_key)
+    key_names = ", ".join(literal(name) for name in star.primary_key)
+    connection.run(
+        f"""INSERT INTO {staged(star)} ({names(star.columns.names)}, {CAPTURED_AT}, {DELETED})
+            SELECT {names(star.columns.names, "latest")}, CAST(:at AS timestamp), true
+            FROM (SELECT DISTINCT ON ({key}) * FROM {_versions(star, waits)} versions
+                  WHERE {CAPTURED_AT} <= CAST(:at AS timestamp)
+                  ORDER BY {key}, {CAPTURED_AT} DESC) latest
+            WHERE NOT latest.{DELETED}
+            AND NOT EXISTS (SELECT FROM {staged(star)} present
+                            WHERE present.{CAPTURED_AT} = CAST(:at AS timestamp) AND {same})
+            AND NOT EXISTS (SELECT FROM {staged_rejected(star)} rejected
+                            WHERE rejected.{CAPTURED_AT} = CAST(:at AS timestamp)
+                            AND rejected.key = {key_of(star, "latest")})
+            AND NOT EXISTS (SELECT FROM {staged_rejected(star)} unknown
+                            WHERE unknown.{CAPTURED_AT} = CAST(:at AS timestamp)
+                            AND NOT jsonb_exists_all(unknown.key, ARRAY[{key_names}]))""",
+        at=at,
+    )
+
+
+def _count_closings(connection: Connection, star: StarTable, at: datetime) -> int:
+    [[count]] = connection.run(
+        f"SELECT count(*) FROM {staged(star)} WHERE {CAPTURED_AT} = CAST(:at AS timestamp) AND {DELETED}", at=at
+    )
+    return int(count)
+
+
+def _merge(connection: Connection, star: StarTable, at: datetime, waits: bool) -> int:
+    """Merge what a capture, staged, brought; give the number of rows inserted or replaced."""
+    connection.run(_merge_versions(star, waits) if star.record_id else _merge_latest(star), at=at)
+    return int(connection.row_count)
+
+
+def _merge_versions(star: StarTable, waits: bool) -> str:
+    columns = (*star.captured_columns.names, DELETED)
+    return f"""
+        INSERT INTO {relation(star)} ({names(columns)})
+        SELECT {names(columns, "staged")}
+        FROM {staged(star)} staged {_before(star, waits)}
+        WHERE staged.{CAPTURED_AT} = CAST(:at AS timestamp) AND {_is_new(star)}
+        ORDER BY {names(star.primary_key, "staged")}"""
+
+
+def _merge_latest(star: StarTable) -> str:
+    """Compose: insert a row, or replace the one there if it differs and is not newer."""
+    columns = star.captured_columns.names
+    replaced = [name for name in columns if name not in star.primary_key]
+    compared = [name for name in star.columns.names if name not in star.primary_key]
+    return f"""
+        INSERT INTO {relation(star)} AS present ({names(columns)})
+        SELECT {names(columns)} FROM {staged(star)} WHERE {CAPTURED_AT} = CAST(:at AS timestamp)
+        ON CONFLICT ({names(star.primary_key)}) DO UPDATE
+        SET ({names(replaced)}) = ROW({names(replaced, "excluded")})
+        WHERE present.{CAPTURED_AT} <= excluded.{CAPTURED_AT}
+        AND ROW({names(compared, "present")}) IS DISTINCT FROM ROW({names(compared, "excluded")})"""
