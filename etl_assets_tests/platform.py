@@ -28,10 +28,18 @@ class Platform:
         self.environment = environment
         self.definitions = definitions(**declared)
         self.now = datetime.now(UTC)
-        environment.setenv("TOTESYS_DATABASE_URL", totesys)
-        environment.setenv("WAREHOUSE_DATABASE_URL", warehouse)
-        environment.setenv("INGESTION_URL", self.ingestion_url)
-        environment.setenv("TRANSFORMATION_URL", self.transformation_url)
+        for name, value in self.variables.items():
+            environment.setenv(name, value)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What its processes must have in their environment."""
+        return {
+            "TOTESYS_DATABASE_URL": self.totesys_url,
+            "WAREHOUSE_DATABASE_URL": self.warehouse_url,
+            "INGESTION_URL": self.ingestion_url,
+            "TRANSFORMATION_URL": self.transformation_url,
+        }
 
     @property
     def partition(self) -> str:
