@@ -1,6 +1,7 @@
 """What tests share: a PostgreSQL server, an S3 server, fresh databases and buckets, and the platform over them."""
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -15,7 +16,25 @@ from etl_assets.simulator.activity import Totesys, create_schema
 from etl_assets_tests.platform import Platform
 
 _REGION = "eu-west-2"
+_FIGURE = "chaos: "
 _numbers = itertools.count()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show the figures that the attempts to break the platform noted, by test and in all."""
+    shown: list[tuple[str, dict[str, int]]] = []
+    for report in terminalreporter.getreports("passed"):
+        noted = {name.removeprefix(_FIGURE): value for name, value in report.user_properties if _FIGURE in name}
+        if report.when == "call" and noted:
+            shown.append((report.nodeid.partition("::")[2], noted))
+    if not shown:
+        return
+    terminalreporter.section("figures")
+    total: Counter[str] = Counter()
+    for test, noted in sorted(shown):
+        terminalreporter.line(f"{test}: {', '.join(f'{value:,} {name}' for name, value in noted.items())}")
+        total.update(noted)
+    terminalreporter.line(f"in all: {', '.join(f'{value:,} {name}' for name, value in total.items())}")
 
 
 @pytest.fixture(scope="session")

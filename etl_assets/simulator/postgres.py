@@ -116,6 +116,11 @@ def stop(home: Path) -> None:
     _run([_binaries(folder) / "pg_ctl", "--pgdata", folder / "data", "--mode=fast", "stop"], _run_as(Path("/")))
 
 
+def run(home: Path, program: str, *arguments: str) -> None:
+    """Run one of PostgreSQL's programs, as the user the server at `home` runs as, to whom `data_folder` belongs."""
+    _run([_binaries(data_folder(home)) / program, *arguments], _run_as(data_folder(home)))
+
+
 def remove(home: Path) -> None:
     """Remove the data at `home`."""
     shutil.rmtree(data_folder(home), ignore_errors=True)

@@ -59,12 +59,12 @@ PARTS = 4
 
 
 def chosen(counts: dict[str, int], part: int) -> list[processes.Point]:
-    """The first and last time of each moment, one between, and twenty of each word to a server."""
+    """The first and last time of each moment, one between, and ten of each word to a server."""
     draw = random.Random(SEED)
     found = []
     for label in MOMENTS:
         count = counts[label]
-        between = draw.sample(range(1, count + 1), min(count, 20 if label in DENSE else 1))
+        between = draw.sample(range(1, count + 1), min(count, 10 if label in DENSE else 1))
         found += [(label, number) for number in sorted({1, count, *between})]
     return found[part::PARTS]
 
@@ -78,22 +78,25 @@ def test_a_run_killed_anywhere_and_run_again_leaves_what_one_never_killed_would(
     live(quiet, draw)
     counts = processes.points(quiet, tmp_path / "points", full=full)
     points = chosen(counts, part)
+    killed = 0
     for number, point in enumerate(points):
         quiet.next_window()
         live(quiet, draw)
         code = processes.finish(processes.run(quiet, at=point, full=full))
         assert code in (-signal.SIGKILL, 0), f"at {point}"
+        killed += code == -signal.SIGKILL
         if number % 2:
             live(quiet, draw)
         assert processes.finish(processes.run(quiet, full=full)) == 0, f"run again after {point}"
         assert_warehouse_equals_totesys_again(quiet, f"killed at {point}")
     versions = assert_history_is_exact(quiet)
     assert_buckets_are_whole(quiet)
-    figures(runs_killed=len(points), faults_tried=len(points), faults_survived=len(points), rows_written=versions)
+    assert killed > 0.9 * len(points), "a moment that is not reached proves nothing"
+    figures(runs_killed=killed, faults_tried=killed, faults_survived=killed, versions_checked=versions)
 
 
 def live(platform: Platform, draw: random.Random) -> None:
-    """A little of everything: sales, purchases, payments marked as paid, silent edits, a deletion."""
+    """A little of everything: sales, purchases, payments marked as paid, silent edits."""
     with connect(platform.totesys_url) as connection:
         totesys = Totesys(connection, seed=draw.randrange(2**32))
         [[now]] = connection.run("SELECT localtimestamp(3)")

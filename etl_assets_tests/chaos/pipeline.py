@@ -1,0 +1,54 @@
+"""The stages without Dagster, for attempts that need thousands of steps. What they call is what the assets call."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from etl_assets.buckets import Bucket
+from etl_assets.captures import Capture, in_partition
+from etl_assets.databases import connect
+from etl_assets.ingestion import capture
+from etl_assets.storage import StarFile, open_star, read_captured, write_star
+from etl_assets.tables import Conformed, Table
+from etl_assets.totesys import TOTESYS_TABLES
+from etl_assets.transformation import STAR_TABLES
+from etl_assets.transformation.assets import joins, transform
+from etl_assets.warehouse.load import load
+
+SOURCE: Mapping[str, Table] = {table.name: table for table in TOTESYS_TABLES}
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    totesys_url: str
+    warehouse_url: str
+    lake: Bucket
+
+    def capture(self, partition: str, *, full: bool = False, lake: Bucket | None = None) -> list[Capture]:
+        with connect(self.totesys_url) as connection:
+            stars = joins(STAR_TABLES, TOTESYS_TABLES)
+            return list(capture(connection, lake or self.lake, TOTESYS_TABLES, stars, partition, full=full).captures)
+
+    def transform(self, partition: str) -> None:
+        made: dict[str, Conformed] = {}
+        waiting = list(STAR_TABLES)
+        while waiting:
+            star = waiting.pop(0)
+            needed = star.inputs(STAR_TABLES)
+            if any(other.name in needed for other in waiting):
+                waiting.append(star)
+                continue
+            inputs = {
+                name: made[name] if name in made else read_captured(self.lake, SOURCE[name], partition)
+                for name in needed
+            }
+            made[star.name] = transform(star, inputs)
+            write_star(self.lake, star.name, partition, made[star.name])
+            made[star.name] = Conformed(made[star.name].rows, made[star.name].rejected.slice(0, 0))
+
+    def load(self, partition: str, files: Mapping[str, StarFile] | None = None) -> None:
+        with ExitStack() as stack, connect(self.warehouse_url) as connection:
+            opened = {
+                star.name: stack.enter_context(open_star(self.lake, star.name, partition)) for star in STAR_TABLES
+            }
+            load(connection, STAR_TABLES, in_partition(self.lake, partition), opened | dict(files or {}))

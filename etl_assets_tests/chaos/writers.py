@@ -1,0 +1,177 @@
+"""Writers of totesys who do everything an application should not: at once, late, silently, with wrong clocks."""
+
+import random
+from collections.abc import Callable
+from threading import Event, Thread
+
+from etl_assets.databases import Connection, DatabaseUnavailableError, StatementRefusedError, connect
+
+_SKEWS = ("0 days", "0 days", "-400 days", "-3 days", "2 days", "700 days", "-2 hours")
+_LONGEST_PAUSE_SECONDS = 12.0
+
+
+class Writer(Thread):
+    """Writes random transactions, by a seed, until told to stop. `statements` counts what it committed."""
+
+    def __init__(self, url: str, seed: int, stop: Event) -> None:
+        super().__init__(name=f"writer {seed}", daemon=True)
+        self._url = url
+        self._draw = random.Random(seed)
+        self._stop_asked = stop
+        self.statements = 0
+        self.transactions = 0
+        self.rolled_back = 0
+        self.failed: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            with connect(self._url) as connection:
+                while not self._stop_asked.is_set():
+                    self._transaction(connection)
+        except BaseException as error:
+            self.failed = error
+            raise
+
+    def _transaction(self, connection: Connection) -> None:
+        draw = self._draw
+        connection.run("BEGIN")
+        done = 0
+        try:
+            for _ in range(draw.randint(1, 5)):
+                if draw.random() < 0.2:
+                    done += self._within_a_savepoint(connection)
+                else:
+                    self._change(connection)
+                    done += 1
+                if draw.random() < 0.01:  # held open, over several captures
+                    self._stop_asked.wait(draw.uniform(1, _LONGEST_PAUSE_SECONDS))
+        except (StatementRefusedError, DatabaseUnavailableError):  # a deadlock, or a row that another refers to
+            connection.run("ROLLBACK")
+            self.rolled_back += 1
+            return
+        if draw.random() < 0.2:
+            connection.run("ROLLBACK")
+            self.rolled_back += 1
+        else:
+            connection.run("COMMIT")
+            self.transactions += 1
+            self.statements += done
+        self._stop_asked.wait(draw.uniform(0, 0.05))
+
+    def _within_a_savepoint(self, connection: Connection) -> int:
+        connection.run("SAVEPOINT inner_one")
+        self._change(connection)
+        if self._draw.random() < 0.5:
+            connection.run("ROLLBACK TO SAVEPOINT inner_one")
+            return 0
+        connection.run("RELEASE SAVEPOINT inner_one")
+        return 1
+
+    def _change(self, connection: Connection) -> None:
+        draw = self._draw
+        changes: list[tuple[Callable[[Connection], None], int]] = [
+            (self._order, 6),
+            (self._silent_edit, 6),
+            (self._stamped_edit, 4),
+            (self._edit_a_dimension, 3),
+            (self._delete_a_payment, 2),
+            (self._delete_an_order, 2),
+            (self._delete_and_insert_again, 1),
+        ]
+        [change] = draw.choices([one for one, _ in changes], [weight for _, weight in changes])
+        change(connection)
+
+    def _any(self, connection: Connection, table: str) -> int:
+        found = connection.run(
+            f"SELECT {table}_id FROM {table} ORDER BY md5({table}_id::text || '{self._draw.random()}') LIMIT 1"
+        )
+        return int(found[0][0]) if found else 0
+
+    def _order(self, connection: Connection) -> None:
+        draw = self._draw
+        values = {
+            "skew": draw.choice(_SKEWS),
+            "staff": draw.randint(1, 20),
+            "counterparty": draw.randint(1, 20),
+            "currency": draw.randint(1, 3),
+            "units": draw.randint(1, 100_000),
+            "cents": draw.randint(1, 999_999),
+            "place": draw.randint(1, 30),
+            "days": draw.randint(0, 7),
+        }
+        connection.run(
+            """WITH stamps AS (SELECT localtimestamp(3) + CAST(:skew AS interval) AS at),
+                   made AS (
+                       INSERT INTO sales_order (created_at, last_updated, design_id, staff_id, counterparty_id,
+                           units_sold, unit_price, currency_id, agreed_delivery_date, agreed_payment_date,
+                           agreed_delivery_location_id)
+                       SELECT at, at, (SELECT min(design_id) FROM design), :staff, :counterparty, :units,
+                           CAST(:cents AS numeric) / 100, :currency, CAST(at::date + CAST(:days AS integer) AS text),
+                           CAST(at::date AS text), :place
+                       FROM stamps RETURNING sales_order_id),
+                   moved AS (
+                       INSERT INTO transaction (created_at, last_updated, transaction_type, sales_order_id)
+                       SELECT at, at, 'SALE', sales_order_id FROM stamps, made RETURNING transaction_id)
+               INSERT INTO payment (created_at, last_updated, transaction_id, counterparty_id, payment_amount,
+                   currency_id, payment_type_id, paid, payment_date, company_ac_number, counterparty_ac_number)
+               SELECT at, at, transaction_id, :counterparty, CAST(:units AS numeric), :currency, 1, false,
+                   CAST(at::date AS text), 1, 1
+               FROM stamps, moved""",
+            **values,
+        )
+
+    def _silent_edit(self, connection: Connection) -> None:
+        table, column = self._draw.choice(
+            [("sales_order", "units_sold"), ("purchase_order", "item_quantity"), ("payment", "counterparty_ac_number")]
+        )
+        connection.run(
+            f"UPDATE {table} SET {column} = :value WHERE {table}_id = :key",
+            value=self._draw.randint(1, 1000),
+            key=self._any(connection, table),
+        )
+
+    def _stamped_edit(self, connection: Connection) -> None:
+        connection.run(
+            """UPDATE payment SET paid = NOT paid, last_updated = localtimestamp(3) + CAST(:skew AS interval)
+               WHERE payment_id = :key""",
+            skew=self._draw.choice(_SKEWS),
+            key=self._any(connection, "payment"),
+        )
+
+    def _edit_a_dimension(self, connection: Connection) -> None:
+        table, column = self._draw.choice(
+            [
+                ("design", "file_name"),
+                ("department", "department_name"),
+                ("address", "city"),
+                ("staff", "first_name"),
+                ("counterparty", "counterparty_legal_name"),
+            ]
+        )
+        connection.run(
+            f"UPDATE {table} SET {column} = :value WHERE {table}_id = :key",
+            value=f"{self._draw.random():.12f}",
+            key=self._any(connection, table),
+        )
+
+    def _delete_a_payment(self, connection: Connection) -> None:
+        connection.run("DELETE FROM payment WHERE payment_id = :key", key=self._any(connection, "payment"))
+
+    def _delete_an_order(self, connection: Connection) -> None:
+        connection.run(
+            """WITH gone AS (
+                   SELECT transaction_id, sales_order_id FROM transaction
+                   WHERE sales_order_id = :key AND NOT EXISTS (
+                       SELECT FROM payment WHERE payment.transaction_id = transaction.transaction_id)),
+               moved AS (DELETE FROM transaction USING gone WHERE transaction.transaction_id = gone.transaction_id)
+               DELETE FROM sales_order USING gone WHERE sales_order.sales_order_id = gone.sales_order_id""",
+            key=self._any(connection, "sales_order"),
+        )
+
+    def _delete_and_insert_again(self, connection: Connection) -> None:
+        key = self._any(connection, "payment")
+        rows = connection.run("DELETE FROM payment WHERE payment_id = :key RETURNING to_jsonb(payment)::text", key=key)
+        for [row] in rows:
+            connection.run(
+                "INSERT INTO payment SELECT * FROM jsonb_populate_record(NULL::payment, CAST(:row AS jsonb))", row=row
+            )
