@@ -105,6 +105,11 @@ def capture(
     """
     # Two captures at once would follow the same predecessor. Held until the connection is closed.
     connection.run("SELECT pg_advisory_lock(hashtextextended(:lock, 0))", lock=_LOCK)
+    # Such a database holds bytes of any encoding: as they are, they can be set apart row by row; converted, COPY fails.
+    connection.run(
+        """SELECT set_config('client_encoding', 'SQL_ASCII', false)
+           WHERE current_setting('server_encoding') = 'SQL_ASCII'"""
+    )
     previous = newest(bucket)
     if previous and previous.partition > partition:
         raise LaterWindowCapturedError(partition, previous.partition)

@@ -6,7 +6,7 @@ the way lie under the same name below `rejected/`. The newest file of a partitio
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -82,6 +82,19 @@ class NotMaterializedError(PermanentError):
         super().__init__(f"transformation/{table} has no partition {partition}: materialize it first")
 
 
+class NotTransformedError(Exception):
+    """A star table was made before a capture of the partition; another run may be about to make it."""
+
+    def __init__(self, table: str, partition: str, missing: Iterable[str]) -> None:
+        self.table = table
+        self.partition = partition
+        self.missing = tuple(sorted(missing))
+        super().__init__(
+            f"transformation/{table} of partition {partition} lacks the captures {', '.join(self.missing)}: "
+            "materialize transformation/* of this partition first"
+        )
+
+
 def with_captures(rows: pa.Table, captures: Iterable[str]) -> pa.Table:
     """Note in the schema, and so in the file, which captures rows were made from: some may have none."""
     return rows.replace_schema_metadata({_CAPTURES: json.dumps(sorted(captures))})
@@ -98,11 +111,6 @@ class StarFile:
 
     rows: pq.ParquetFile
     rejected: pa.Table
-
-    @property
-    def captures(self) -> frozenset[str]:
-        """The ids of the captures it was made from."""
-        return captures_of(self.rows.schema_arrow)
 
 
 def read_captured(bucket: Bucket, table: Table, partition: str) -> Conformed:
@@ -231,21 +239,32 @@ def captured_csv_io_manager(tables: Iterable[Table]) -> dg.IOManagerDefinition:
 
 
 @contextmanager
-def open_star(bucket: Bucket, table: str, partition: str) -> Iterator[StarFile]:
-    """Open the newest file of a star table in a partition.
+def open_star(bucket: Bucket, table: str, partition: str, captures: Set[str] = frozenset()) -> Iterator[StarFile]:
+    """Open the newest file of a star table in a partition that was made from these captures, others may be among them.
 
     Raises:
-        NotMaterializedError: there is none.
+        NotMaterializedError: the partition has no file.
+        NotTransformedError: none was made from all of the captures.
     """
     keys = bucket.objects(folder(table, partition))
     if not keys:
         raise NotMaterializedError(table, partition)
-    with _open_parquet(bucket, keys[-1]) as rows:
-        rejected = REJECTED.empty_table()
-        if json.loads(rows.schema_arrow.metadata[_REJECTED]):
-            with _open_parquet(bucket, f"{REJECTED_FOLDER}/{keys[-1]}") as file:
-                rejected = file.read(use_threads=False)
-        yield StarFile(rows, rejected)
+    missing: Set[str] = captures
+    for key in reversed(keys):
+        with _open_parquet(bucket, key) as rows:
+            made_from = captures_of(rows.schema_arrow)
+            if captures <= made_from:
+                yield StarFile(rows, _read_rejected(bucket, key, rows))
+                return
+            missing = captures - made_from
+    raise NotTransformedError(table, partition, missing)
+
+
+def _read_rejected(bucket: Bucket, key: str, rows: pq.ParquetFile) -> pa.Table:
+    if not json.loads(rows.schema_arrow.metadata[_REJECTED]):
+        return REJECTED.empty_table()
+    with _open_parquet(bucket, f"{REJECTED_FOLDER}/{key}") as file:
+        return file.read(use_threads=False)
 
 
 @contextmanager

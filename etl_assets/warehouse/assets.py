@@ -13,7 +13,7 @@ from etl_assets.failures import RETRY_OUTAGES, permanent_failures_not_retried
 from etl_assets.storage import BucketResource, open_star
 from etl_assets.transformation.assets import TRANSFORMATION
 from etl_assets.transformation.declare import StarTable
-from etl_assets.warehouse.load import NotTransformedError, TableLoad, load
+from etl_assets.warehouse.load import TableLoad, load
 from etl_assets.warehouse.schema import WAREHOUSE
 
 NOTHING_REJECTED = "nothing_rejected"
@@ -65,11 +65,10 @@ def warehouse_assets(
         with permanent_failures_not_retried(), ExitStack() as stack:
             captures = in_partition(ingestion_bucket.open(), partition)
             bucket = transformation_bucket.open()
-            files = {star.name: stack.enter_context(open_star(bucket, star.name, partition)) for star in star_tables}
-            for name, file in files.items():
-                missing = {capture.id for capture in captures} - file.captures
-                if missing:
-                    raise NotTransformedError(name, partition, missing)
+            ids = {capture.id for capture in captures}
+            files = {
+                star.name: stack.enter_context(open_star(bucket, star.name, partition, ids)) for star in star_tables
+            }
             connection = stack.enter_context(warehouse_database.connect())
             done = load(connection, star_tables, captures, files)
         context.log.info(f"loaded {len(captures)} captures, {sum(table.changed for table in done.values())} rows")

@@ -4,7 +4,7 @@ It notes each in `warehouse.loads`, which refuses a capture whose predecessor is
 changes nothing.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
@@ -14,7 +14,6 @@ from pg8000.native import literal
 
 from etl_assets.captures import Capture, partition_of
 from etl_assets.databases import Connection, csv_chunks, names, quoted, transaction
-from etl_assets.errors import PermanentError
 from etl_assets.storage import StarFile
 from etl_assets.tables import CAPTURED_AT, referenced_first
 from etl_assets.transformation.declare import StarTable
@@ -39,8 +38,8 @@ _LOCK = "totesys ETL: load"  # hashed by the server into the key of an advisory 
 _BATCH_ROWS = 64 * 1024
 
 
-class PredecessorNotLoadedError(PermanentError):
-    """A capture cannot be loaded before the one it follows."""
+class PredecessorNotLoadedError(Exception):
+    """A capture cannot be loaded before the one it follows; another run may be about to load that."""
 
     def __init__(self, capture: Capture, missing: str) -> None:
         self.capture = capture.id
@@ -49,19 +48,6 @@ class PredecessorNotLoadedError(PermanentError):
         super().__init__(
             f"capture {capture.id} follows capture {missing}, which is not in the warehouse: "
             f"materialize transformation/* and warehouse/* of partition {self.partition} first"
-        )
-
-
-class NotTransformedError(PermanentError):
-    """A star table was made before a capture of the partition."""
-
-    def __init__(self, table: str, partition: str, missing: Iterable[str]) -> None:
-        self.table = table
-        self.partition = partition
-        self.missing = tuple(sorted(missing))
-        super().__init__(
-            f"transformation/{table} of partition {partition} lacks the captures {', '.join(self.missing)}: "
-            "materialize transformation/* of this partition first"
         )
 
 

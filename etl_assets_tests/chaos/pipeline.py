@@ -48,7 +48,9 @@ class Pipeline:
 
     def load(self, partition: str, files: Mapping[str, StarFile] | None = None) -> None:
         with ExitStack() as stack, connect(self.warehouse_url) as connection:
+            captures = in_partition(self.lake, partition)
+            ids = {capture.id for capture in captures}
             opened = {
-                star.name: stack.enter_context(open_star(self.lake, star.name, partition)) for star in STAR_TABLES
+                star.name: stack.enter_context(open_star(self.lake, star.name, partition, ids)) for star in STAR_TABLES
             }
-            load(connection, STAR_TABLES, in_partition(self.lake, partition), opened | dict(files or {}))
+            load(connection, STAR_TABLES, captures, opened | dict(files or {}))

@@ -66,8 +66,6 @@ class Crashing(Bucket):
 class Torn:
     """A file whose reader dies."""
 
-    captures: frozenset[str] = frozenset()
-
     def __getattr__(self, name: str) -> Any:
         raise CrashError
 
