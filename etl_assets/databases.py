@@ -21,7 +21,7 @@ from etl_assets.tables import SchemaMismatchError, enum_values
 
 # Seconds, unless the URL says otherwise. A statement's is the promise of the platform: a change arrives in 30 minutes.
 _TIMEOUTS = {"connect_timeout": 10, "statement_timeout": 1800, "lock_timeout": 60}
-_GRACE_SECONDS = 30  # for the server to end a statement itself, before the client takes it for dead
+_GRACE_SECONDS = 10  # for the server to end a statement itself, before the client takes it for dead
 
 # Text that COPY writes and reads depends on these; none is left to the server's configuration.
 _SESSION = {
@@ -38,7 +38,7 @@ _SESSION = {
 # read-only transaction (a standby, until the failover is over), transaction rollback, insufficient resources,
 # object in use, operator intervention, system error.
 _OUTAGES = ("08", "25006", "40", "53", "55", "57", "58")
-_STATEMENT_SHOWN = 80
+_STATEMENT_SHOWN = 160
 
 
 class DatabaseUnavailableError(Exception):
