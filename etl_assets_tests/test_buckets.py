@@ -3,7 +3,7 @@ from pathlib import Path
 import boto3
 import pytest
 
-from etl_assets.buckets import Bucket
+from etl_assets.buckets import Bucket, BucketRefusedError
 
 MEGABYTE = b"x" * 1024 * 1024
 
@@ -86,3 +86,12 @@ def test_what_a_crash_left_behind_is_not_listed(bucket_url: str, tmp_path: Path)
 def test_a_url_of_another_kind_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="must look like"):
         Bucket(url)
+
+
+def test_a_bucket_that_is_not_there_is_refused_for_good_and_an_object_is_missing(s3_bucket: str) -> None:
+    with pytest.raises(BucketRefusedError, match="bucket nowhere: An error occurred \\(NoSuchBucket\\)"):
+        Bucket("s3://nowhere").objects("a")
+    with pytest.raises(BucketRefusedError, match="NoSuchBucket"):
+        put(Bucket("s3://nowhere"), "a", b"x")
+    with pytest.raises(FileNotFoundError, match="NoSuchKey"):
+        Bucket(s3_bucket).open("a")

@@ -160,3 +160,28 @@ def test_a_server_is_reached_over_tcp_and_asked_for_tls_it_has_not_is_refused_no
         with pytest.raises(DatabaseUnavailableError, match="refuses SSL"), connect(f"{url}?sslmode=require"):
             pass
     postgres.remove(tmp_path / "tcp")
+
+
+@pytest.mark.parametrize("parameter", ["connect_timeout", "statement_timeout", "lock_timeout"])
+@pytest.mark.parametrize("value", ["0", "-1", "soon", "1.5"])
+def test_a_malformed_time_out_is_refused_by_name(parameter: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_DATABASE_URL", f"postgresql://u:{SECRET}@h/d?{parameter}={value}")
+    with (
+        pytest.raises(EnvironmentVariableError, match=f"{parameter} that is not a whole number of seconds"),
+        DatabaseResource(variable="SOME_DATABASE_URL").connect(),
+    ):
+        pass
+
+
+def test_statements_and_waits_for_locks_end_in_time(totesys_url: str) -> None:
+    with connect(f"{totesys_url}&statement_timeout=1") as connection:
+        with pytest.raises(DatabaseUnavailableError, match=r"statement timeout .*during SELECT pg_sleep"):
+            connection.run("SELECT pg_sleep(10)")
+        assert connection.run("SHOW lock_timeout") == [["1min"]]
+
+
+def test_a_server_that_accepts_and_says_nothing_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/d?sslmode=disable&connect_timeout=1"
+        with pytest.raises(DatabaseUnavailableError, match="no connection to PostgreSQL"), connect(url):
+            pass

@@ -8,15 +8,15 @@ import pyarrow as pa
 import pytest
 
 from etl_assets.buckets import Bucket
-from etl_assets.captures import Capture, folder
+from etl_assets.captures import Capture, folder, in_partition
 from etl_assets.databases import connect
-from etl_assets.ingestion import capture
+from etl_assets.ingestion import LaterWindowCapturedError, capture
 from etl_assets.storage import read_captured
 from etl_assets.tables import Table, columns
 from etl_assets.totesys import TOTESYS_TABLES
 from etl_assets.transformation import STAR_TABLES
 from etl_assets.transformation.assets import joins
-from etl_assets_tests.platform import Platform, failure
+from etl_assets_tests.platform import Platform, failed_checks, failure
 
 SOURCE = {table.name: table for table in TOTESYS_TABLES}
 
@@ -291,3 +291,48 @@ def test_a_twelfth_table_is_one_declaration(platform: Platform, monkeypatch: pyt
     wider.run()
     made = read_captured(Bucket(wider.ingestion_url), colour, wider.partition)
     assert made.rows.column("colour_name").to_pylist() == ["navy"]
+
+
+def test_a_full_capture_is_an_ordinary_one_and_one_of_every_row_from_the_same_snapshot(captured: Platform) -> None:
+    captured.totesys("UPDATE design SET file_name = 'x' WHERE design_id = 2")
+    captured.run("ingestion", full_capture=True)
+    ordinary, full = in_partition(Bucket(captured.ingestion_url), captured.partition)
+    assert (rows(ordinary), ordinary.full, full.full) == ({"design": 1}, False, True)
+    assert (full.previous, full.snapshot) == (ordinary.id, ordinary.snapshot)
+    assert full.captured_at > ordinary.captured_at
+
+
+def test_a_full_capture_into_a_window_that_is_over_is_refused(captured: Platform) -> None:
+    older = captured.partition
+    captured.next_window()
+    result = captured.run("ingestion", partition=older, full_capture=True, raise_on_error=False)
+    assert f"can only be made now, not into partition {older}" in failure(result)
+
+
+def test_nothing_is_captured_into_a_window_before_that_of_the_newest_capture(captured: Platform) -> None:
+    captured.totesys("UPDATE design SET file_name = 'x' WHERE design_id = 2")
+    with (
+        connect(captured.totesys_url) as connection,
+        pytest.raises(LaterWindowCapturedError, match=f"one is there of {captured.newest_capture.partition}"),
+    ):
+        capture(connection, Bucket(captured.ingestion_url), TOTESYS_TABLES, (), "2024-08-14-14:15")
+
+
+def test_a_policy_that_hides_rows_fails_the_capture_instead_of_losing_them(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform.totesys(
+        """DO $$ BEGIN CREATE ROLE watched LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+           GRANT SELECT ON ALL TABLES IN SCHEMA public TO watched;
+           ALTER TABLE staff ENABLE ROW LEVEL SECURITY"""
+    )
+    monkeypatch.setenv("TOTESYS_DATABASE_URL", platform.totesys_url.replace("postgres@", "watched@"))
+    message = failure(platform.run("ingestion", raise_on_error=False))
+    assert 'query would be affected by row-level security policy for table "staff"' in message
+
+
+def test_a_column_that_is_never_null_though_it_may_be_is_a_warning(platform: Platform) -> None:
+    platform.totesys("UPDATE department SET location = ''")
+    platform.totesys("ALTER TABLE department ALTER location SET NOT NULL")
+    failed = failed_checks(platform.run("ingestion"), "ingestion", "as_declared")
+    assert failed == {"department": {"deviations": "column location is never null, declared optional"}}

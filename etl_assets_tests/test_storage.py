@@ -129,3 +129,15 @@ def test_a_partition_not_transformed_is_refused_by_name(platform: Platform) -> N
     platform.run("ingestion")
     message = failure(platform.run("warehouse", raise_on_error=False))
     assert f"has no partition {platform.partition}: materialize it first" in message
+
+
+def test_an_object_that_is_missing_or_no_csv_any_more_fails_by_name(platform: Platform) -> None:
+    platform.run("ingestion")
+    [key] = Bucket(platform.ingestion_url).objects(folder("currency", platform.partition))
+    path = Path(f"{platform.ingestion_url.removeprefix('file://')}/{key}")
+    path.write_text(path.read_text().replace("1,GBP", "one,GBP,more"))
+    with pytest.raises(CorruptObjectError, match=r"currency/.* is not the CSV that was captured"):
+        read(platform, "currency")
+    path.unlink()
+    with pytest.raises(CorruptObjectError, match=r"currency/.* is missing, though its manifest is there"):
+        read(platform, "currency")

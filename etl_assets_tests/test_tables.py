@@ -4,7 +4,17 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
-from etl_assets.tables import MONEY, SchemaMismatchError, Table, columns, conform, optional, referenced_first
+from etl_assets.tables import (
+    MONEY,
+    SchemaMismatchError,
+    Table,
+    columns,
+    conform,
+    enum,
+    enum_values,
+    optional,
+    referenced_first,
+)
 
 NOON = datetime(2024, 8, 22, 12)
 ORDER = Table(
@@ -89,3 +99,19 @@ def test_tables_are_ordered_after_those_they_refer_to() -> None:
         foreign_keys={"order_id": "order"},
     )
     assert [table.name for table in referenced_first([line, ORDER])] == ["order", "line"]
+
+
+def test_the_year_0_is_rejected_because_postgresql_has_none() -> None:
+    table = Table(name="t", description="", primary_key=("id",), columns=columns(id=pa.int32(), due=pa.date32()))
+    given = pa.table(
+        {"id": [1, 2], "due": ["0000-01-01", "0001-01-01"], "captured_at": pa.array([0, 0], pa.timestamp("us"))}
+    )
+    made = conform(table, given)
+    assert made.rows.column("id").to_pylist() == [2]
+    assert made.rejected.column("value").to_pylist() == ["0000-01-01"]
+
+
+def test_an_enum_keeps_its_values_with_the_column() -> None:
+    schema = columns(kind=enum("SALE", "PURCHASE"), name=pa.string())
+    assert [enum_values(column) for column in schema] == [("SALE", "PURCHASE"), ()]
+    assert schema.field("kind").type == pa.string()

@@ -1,0 +1,94 @@
+"""After an outage the platform is whole again by itself: Dagster's own daemon, and nobody at the keys."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+from etl_assets.databases import connect
+from etl_assets.simulator import postgres
+from etl_assets_tests.chaos import processes
+from etl_assets_tests.chaos.history import assert_history_is_exact, captures
+from etl_assets_tests.platform import Platform
+from etl_assets_tests.test_definitions import ROOT
+from etl_assets_tests.test_etl import assert_warehouse_equals_totesys
+
+pytestmark = pytest.mark.chaos
+
+MISSED = 3
+
+
+@contextmanager
+def daemon(platform: Platform, home: Path) -> Iterator[Callable[..., str]]:
+    """Run Dagster's daemon over the platform; give a way to run its command line."""
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    environment = os.environ | platform.variables | {"DAGSTER_HOME": str(home), "PARTITIONS_START": "2024-01-01"}
+    workspace = ["--workspace", str(ROOT / "workspace.yaml")]
+
+    def dagster(*command: str) -> str:
+        full = [sys.executable, "-m", "dagster", *command, *workspace]
+        return subprocess.run(full, env=environment, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+    dagster("sensor", "start", "catch_up")
+    with (home / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dagster._daemon", "run", *workspace],
+            env=environment,
+            cwd=ROOT,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        try:
+            yield dagster
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def test_what_was_captured_while_the_warehouse_was_down_is_loaded_when_it_is_back(
+    quiet: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figures: Callable[..., None]
+) -> None:
+    home = tmp_path / "warehouse"
+    port = str(5_000 + os.getpid() % 20_000)
+    settings = {"listen_addresses": "127.0.0.1", "port": port}
+    url = f"postgresql://postgres@127.0.0.1:{port}/warehouse?sslmode=disable"
+    with postgres.serve(home, **settings), connect(url.replace("/warehouse", "/postgres")) as connection:
+        connection.run("CREATE DATABASE warehouse")
+    platform = Platform(quiet.totesys_url, url, quiet.ingestion_url.removesuffix("/ingestion"), monkeypatch)
+    platform.now -= timedelta(minutes=15 * (MISSED + 1))
+    for units in range(MISSED):  # ticks whose load fails
+        platform.totesys("UPDATE sales_order SET units_sold = :units WHERE sales_order_id = 1", units=units)
+        assert processes.finish(processes.run(platform)) == 1
+        platform.next_window()
+    assert len(captures(platform)) == MISSED
+
+    with daemon(platform, tmp_path / "dagster"):
+        sleep(20)  # the sensor looks, and finds nobody to ask
+        with postgres.serve(home, **settings):
+            deadline = monotonic() + 300
+            while loads(platform) < MISSED:
+                assert monotonic() < deadline, (tmp_path / "dagster" / "log").read_text()[-3000:]
+                sleep(1)
+            assert_warehouse_equals_totesys(platform)
+            versions = assert_history_is_exact(platform)
+    postgres.remove(home)
+    figures(faults_tried=MISSED, faults_survived=MISSED, versions_checked=versions)
+
+
+def loads(platform: Platform) -> int:
+    [[there]] = platform.warehouse("SELECT to_regclass('warehouse.loads') IS NOT NULL")
+    return int(platform.warehouse("SELECT count(*) FROM warehouse.loads")[0][0]) if there else 0
