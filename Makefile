@@ -5,7 +5,7 @@ UV := $(shell command -v uv || echo .tools/bin/uv)
 RUN := $(UV) run --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test check format clean
+.PHONY: help setup demo dev test chaos check format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ dev: setup ## open the Dagster UI on the demo's data
 test: setup ## run the tests
 	$(RUN) pytest
 
+chaos: setup ## try to break it: kill, cut, fill, storm (ten minutes; CHAOS_SEED repeats or varies it)
+	$(RUN) pytest -m chaos --no-cov
+
 check: setup ## check format, lint, types, import contracts and lock
 	$(RUN) ruff format --check
 	$(RUN) ruff check
@@ -40,5 +43,5 @@ format: setup ## format the code
 
 clean: ## remove the environment, the demo and all caches
 	@if [ -d .demo ]; then $(RUN) python -m etl_assets.simulator clean; fi
-	rm -rf .venv .tools .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .tools .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

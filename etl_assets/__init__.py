@@ -3,5 +3,5 @@
 totesys          the operational PostgreSQL, read only (`totesys.py` declares its tables)
 ingestion        what changed, captured as CSV that is never overwritten (`ingestion.py`, `captures.py`)
 transformation   three star schemas, as Parquet (`transformation/`)
-warehouse        the stars in PostgreSQL, with the history of every fact (`warehouse.py`)
+warehouse        the stars in PostgreSQL, with the history of every fact (`warehouse/`)
 """

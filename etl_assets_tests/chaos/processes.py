@@ -39,10 +39,15 @@ def run(
     """Start a run; it kills itself with SIGKILL at a point, if one is given."""
     process = _CONTEXT.Process(
         target=_run,
-        args=(platform.variables, platform.now, job, partition or platform.partition, full, at, None),
+        args=(_variables(platform), platform.now, job, partition or platform.partition, full, at, None),
     )
     process.start()
     return process
+
+
+def _variables(platform: Platform) -> dict[str, str]:
+    aws = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    return platform.variables | aws
 
 
 def finish(process: ForkServerProcess) -> int:
@@ -55,7 +60,7 @@ def finish(process: ForkServerProcess) -> int:
 def points(platform: Platform, notes: Path, *, full: bool = False) -> dict[str, int]:
     """Run to the end, and give how often each thing happened at which a run can be killed."""
     process = _CONTEXT.Process(
-        target=_run, args=(platform.variables, platform.now, ETL, platform.partition, full, None, notes)
+        target=_run, args=(_variables(platform), platform.now, ETL, platform.partition, full, None, notes)
     )
     process.start()
     assert finish(process) == 0

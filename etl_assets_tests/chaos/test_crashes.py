@@ -54,45 +54,79 @@ MOMENTS = [
     "c_call flush in core:_flush",
     "c_return flush in core:_flush",
 ]
+MOMENTS_ON_S3 = [
+    "call buckets:_S3Object.publish",
+    "return buckets:_S3Object.publish",
+    "call captures:publish",
+    "return captures:publish",
+    "return storage:_write_parquet",
+    "return databases:transaction",
+]
 DENSE = ("c_call flush in core:_flush", "c_return flush in core:_flush")
 PARTS = 4
 
 
-def chosen(counts: dict[str, int], part: int) -> list[processes.Point]:
+def chosen(moments: list[str], counts: dict[str, int]) -> list[processes.Point]:
     """The first and last time of each moment, one between, and ten of each word to a server."""
     draw = random.Random(SEED)
     found = []
-    for label in MOMENTS:
+    for label in moments:
         count = counts[label]
         between = draw.sample(range(1, count + 1), min(count, 10 if label in DENSE else 1))
         found += [(label, number) for number in sorted({1, count, *between})]
-    return found[part::PARTS]
+    return found
 
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_run_killed_anywhere_and_run_again_leaves_what_one_never_killed_would(
     part: int, quiet: Platform, tmp_path: Path, figures: Callable[..., None]
 ) -> None:
-    draw = random.Random(SEED + part)
-    full = part == PARTS - 1
-    live(quiet, draw)
-    counts = processes.points(quiet, tmp_path / "points", full=full)
-    points = chosen(counts, part)
+    counts = counts_of_a_run(quiet, tmp_path / "points")
+    killed = kill_and_run_again(quiet, chosen(MOMENTS, counts)[part::PARTS], full=part == PARTS - 1)
+    versions = assert_history_is_exact(quiet)
+    figures(runs_killed=killed, faults_tried=killed, faults_survived=killed, versions_checked=versions)
+
+
+def test_the_same_over_s3(
+    totesys_url: str,
+    warehouse_url: str,
+    s3_bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    figures: Callable[..., None],
+) -> None:
+    platform = Platform(totesys_url, warehouse_url, s3_bucket, monkeypatch)
+    counts = counts_of_a_run(platform, tmp_path / "points")
+    killed = kill_and_run_again(platform, chosen(MOMENTS_ON_S3, counts))
+    versions = assert_history_is_exact(platform)
+    figures(runs_killed=killed, faults_tried=killed, faults_survived=killed, versions_checked=versions)
+
+
+def counts_of_a_run(platform: Platform, notes: Path) -> dict[str, int]:
+    """How often each moment comes in an ordinary run."""
+    assert processes.finish(processes.run(platform)) == 0
+    platform.next_window()
+    live(platform, random.Random(SEED))
+    return processes.points(platform, notes)
+
+
+def kill_and_run_again(platform: Platform, points: list[processes.Point], *, full: bool = False) -> int:
+    """At each point kill a run and run again; give how many were killed."""
+    draw = random.Random(SEED)
     killed = 0
     for number, point in enumerate(points):
-        quiet.next_window()
-        live(quiet, draw)
-        code = processes.finish(processes.run(quiet, at=point, full=full))
+        platform.next_window()
+        live(platform, draw)
+        code = processes.finish(processes.run(platform, at=point, full=full))
         assert code in (-signal.SIGKILL, 0), f"at {point}"
         killed += code == -signal.SIGKILL
         if number % 2:
-            live(quiet, draw)
-        assert processes.finish(processes.run(quiet, full=full)) == 0, f"run again after {point}"
-        assert_warehouse_equals_totesys_again(quiet, f"killed at {point}")
-    versions = assert_history_is_exact(quiet)
-    assert_buckets_are_whole(quiet)
+            live(platform, draw)
+        assert processes.finish(processes.run(platform, full=full)) == 0, f"run again after {point}"
+        assert_warehouse_equals_totesys_again(platform, f"killed at {point}")
     assert killed > 0.9 * len(points), "a moment that is not reached proves nothing"
-    figures(runs_killed=killed, faults_tried=killed, faults_survived=killed, versions_checked=versions)
+    assert_buckets_are_whole(platform)
+    return killed
 
 
 def live(platform: Platform, draw: random.Random) -> None:
