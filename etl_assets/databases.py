@@ -20,7 +20,12 @@ from etl_assets.errors import PermanentError
 from etl_assets.tables import SchemaMismatchError, enum_values
 
 # Seconds, unless the URL says otherwise. A statement's is the promise of the platform: a change arrives in 30 minutes.
-_TIMEOUTS = {"connect_timeout": 10, "statement_timeout": 1800, "lock_timeout": 60}
+_TIMEOUTS = {
+    "connect_timeout": 10,
+    "statement_timeout": 1800,
+    "lock_timeout": 60,
+    "idle_in_transaction_session_timeout": 300,
+}
 _GRACE_SECONDS = 10  # for the server to end a statement itself, before the client takes it for dead
 
 # Text that COPY writes and reads depends on these; none is left to the server's configuration.
@@ -32,6 +37,10 @@ _SESSION = {
     "extra_float_digits": "1",
     "bytea_output": "hex",
     "row_security": "off",  # a policy that hides rows is an error, not rows lost
+    # A client that has died holds its locks until the server notices: in two minutes, not in two hours.
+    "tcp_keepalives_idle": "60",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "6",
 }
 
 # SQLSTATEs and classes of them (PostgreSQL manual, appendix A) that trying again can mend: connection exceptions,
@@ -96,7 +105,7 @@ def connect(url: str) -> Iterator[Connection]:
 
     The parameters understood are libpq's `sslmode` (disable, prefer, require, verify-ca, verify-full),
     `sslrootcert`, `application_name`, `connect_timeout`, and `host`, a directory with a unix socket; and, in seconds
-    as well, `statement_timeout` and `lock_timeout`.
+    as well, the server's `statement_timeout`, `lock_timeout` and `idle_in_transaction_session_timeout`.
 
     Raises:
         ValueError: the URL is malformed. The message does not repeat it.
@@ -104,7 +113,7 @@ def connect(url: str) -> Iterator[Connection]:
         StatementRefusedError: the server refuses, for a wrong password for example.
     """
     arguments, timeouts = _arguments(url)
-    limits = {name: f"{timeouts[name]}s" for name in ("statement_timeout", "lock_timeout")}
+    limits = {name: f"{seconds}s" for name, seconds in timeouts.items() if name != "connect_timeout"}
     try:
         if "host" in arguments:
             address = (arguments["host"], arguments["port"])

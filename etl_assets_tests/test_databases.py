@@ -1,6 +1,8 @@
 import socket
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 import pytest
@@ -162,7 +164,7 @@ def test_a_server_is_reached_over_tcp_and_asked_for_tls_it_has_not_is_refused_no
     postgres.remove(tmp_path / "tcp")
 
 
-@pytest.mark.parametrize("parameter", ["connect_timeout", "statement_timeout", "lock_timeout"])
+@pytest.mark.parametrize("parameter", ["connect_timeout", "lock_timeout"])
 @pytest.mark.parametrize("value", ["0", "-1", "soon", "1.5"])
 def test_a_malformed_time_out_is_refused_by_name(parameter: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_DATABASE_URL", f"postgresql://u:{SECRET}@h/d?{parameter}={value}")
@@ -180,8 +182,20 @@ def test_statements_and_waits_for_locks_end_in_time(totesys_url: str) -> None:
         assert connection.run("SHOW lock_timeout") == [["1min"]]
 
 
-def test_a_server_that_accepts_and_says_nothing_is_given_up() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/d?sslmode=disable&connect_timeout=1"
-        with pytest.raises(DatabaseUnavailableError, match="no connection to PostgreSQL"), connect(url):
-            pass
+def test_a_server_that_accepts_and_says_nothing_is_given_up(socket_folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as over_tcp, socket.socket(socket.AF_UNIX) as over_unix:
+        over_unix.bind(f"{socket_folder}/.s.PGSQL.5432")
+        over_unix.listen()
+        for url in (
+            f"postgresql://u@127.0.0.1:{over_tcp.getsockname()[1]}/d?sslmode=disable&connect_timeout=1",
+            f"postgresql://u@/d?host={socket_folder}&connect_timeout=1",
+        ):
+            with pytest.raises(DatabaseUnavailableError, match="no connection to PostgreSQL"), connect(url):
+                pass
+
+
+@pytest.fixture
+def socket_folder() -> Iterator[Path]:
+    """A folder whose path is short enough for a socket."""
+    with TemporaryDirectory() as folder:
+        yield Path(folder)

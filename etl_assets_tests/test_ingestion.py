@@ -1,7 +1,9 @@
 """The capture: it may read a row again, it never misses one."""
 
 import json
+import threading
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pyarrow as pa
@@ -336,3 +338,21 @@ def test_a_column_that_is_never_null_though_it_may_be_is_a_warning(platform: Pla
     platform.totesys("ALTER TABLE department ALTER location SET NOT NULL")
     failed = failed_checks(platform.run("ingestion"), "ingestion", "as_declared")
     assert failed == {"department": {"deviations": "column location is never null, declared optional"}}
+
+
+def test_a_capture_waits_for_another_and_follows_it(captured: Platform) -> None:
+    with connect(captured.totesys_url) as holder:
+        holder.run("BEGIN")
+        holder.run("LOCK TABLE payment IN ACCESS EXCLUSIVE MODE")
+        runs = [threading.Thread(target=captured.run, args=("ingestion",)) for _ in range(2)]
+        for run in runs:
+            run.start()
+        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        deadline = monotonic() + 30
+        while holder.run(waiting) == [[0]]:
+            assert monotonic() < deadline, "did not wait"
+        holder.run("COMMIT")
+        for run in runs:
+            run.join(timeout=30)
+    first, second = in_partition(Bucket(captured.ingestion_url), captured.partition)
+    assert second.previous == first.id

@@ -12,12 +12,23 @@ import pytest
 from etl_assets.buckets import Bucket
 from etl_assets.captures import folder
 from etl_assets.databases import connect
-from etl_assets.storage import CorruptObjectError, _whole_rows, read_captured
-from etl_assets.tables import Table
+from etl_assets.storage import (
+    CorruptObjectError,
+    NotTransformedError,
+    _whole_rows,
+    captures_of,
+    open_star,
+    read_captured,
+    with_captures,
+    write_star,
+)
+from etl_assets.tables import REJECTED, Conformed, Table
 from etl_assets.totesys import TOTESYS_TABLES
+from etl_assets.transformation import STAR_TABLES
 from etl_assets_tests.platform import Platform, failure
 
 SOURCE = {table.name: table for table in TOTESYS_TABLES}
+STAR = {star.name: star for star in STAR_TABLES}
 
 
 def read(platform: Platform, table: str) -> Any:
@@ -141,3 +152,19 @@ def test_an_object_that_is_missing_or_no_csv_any_more_fails_by_name(platform: Pl
     path.unlink()
     with pytest.raises(CorruptObjectError, match=r"currency/.* is missing, though its manifest is there"):
         read(platform, "currency")
+
+
+def test_the_newest_file_made_from_all_of_the_captures_counts(bucket_url: str) -> None:
+    bucket, partition, currency = Bucket(bucket_url), "2024-08-14-14:15", STAR["dim_currency"]
+    none = REJECTED.empty_table()
+    for captures in (["a", "b"], ["a", "b", "c"], ["a"]):
+        rows = with_captures(currency.captured_columns.empty_table(), captures)
+        write_star(bucket, currency.name, partition, Conformed(rows, none))
+    for asked, found in ((set(), {"a"}), ({"a"}, {"a"}), ({"a", "b"}, {"a", "b", "c"})):
+        with open_star(bucket, currency.name, partition, asked) as file:
+            assert captures_of(file.rows.schema_arrow) == found
+    with (
+        pytest.raises(NotTransformedError, match="dim_currency of partition 2024-08-14-14:15 lacks the captures d"),
+        open_star(bucket, currency.name, partition, {"a", "d"}),
+    ):
+        pass

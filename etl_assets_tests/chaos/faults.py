@@ -25,24 +25,22 @@ class Wire:
         self.port = self._listener.getsockname()[1]
         self._ends: list[socket.socket] = []
         self._cut_after: int | None = None
-        self._flows = threading.Event()
-        self._flows.set()
+        self._hang_after: int | None = None
+        self._closed = threading.Event()
         self.cuts = 0
+        self.hangs = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut_once_after(self, answered: int) -> None:
         """Cut the connection over which the server has next answered so many bytes."""
         self._cut_after = answered
 
-    def hang(self) -> None:
-        """Let nothing through, and say nothing."""
-        self._flows.clear()
-
-    def flow(self) -> None:
-        self._flows.set()
+    def hang_once_after(self, answered: int) -> None:
+        """Let nothing more through, and say nothing, where the server has next answered so many bytes."""
+        self._hang_after = answered
 
     def close(self) -> None:
-        self.flow()
+        self._closed.set()
         for end in (self._listener, *self._ends):
             end.close()
 
@@ -67,7 +65,11 @@ class Wire:
                     block = end.recv(_BLOCK)
                     if not block:
                         return
-                    self._flows.wait()
+                    if self._hang_after is not None and answered >= self._hang_after:
+                        self._hang_after = None
+                        self.hangs += 1
+                        self._closed.wait()
+                        return
                     (server if end is client else client).sendall(block)
                     answered += len(block) if end is server else 0
                     if self._cut_after is not None and answered >= self._cut_after:

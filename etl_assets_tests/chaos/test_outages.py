@@ -47,8 +47,8 @@ class Running:
     def _run(self) -> None:
         self._result = self._platform.run(raise_on_error=False)
 
-    def result(self) -> dg.ExecuteInProcessResult:
-        self._thread.join(timeout=120)
+    def result(self, seconds: float = 120) -> dg.ExecuteInProcessResult:
+        self._thread.join(timeout=seconds)
         assert self._result, "the run does not end"
         return self._result
 
@@ -124,16 +124,16 @@ def test_a_connection_cut_in_the_middle_is_made_again(
 
 
 @SIDES
+@pytest.mark.parametrize("while_connecting", [True, False])
 def test_a_server_that_says_nothing_is_given_up_in_time_and_asked_again(
-    side: str, table: str, step: str, loaded: Platform, wire: Wire, figures: Callable[..., None]
+    side: str, table: str, step: str, while_connecting: bool, loaded: Platform, wire: Wire, figures: Callable[..., None]
 ) -> None:
-    through(loaded, side, wire, "&statement_timeout=1&lock_timeout=1&connect_timeout=2")
-    wire.hang()
-    run = Running(loaded)
-    sleep(4)
-    wire.flow()
-    result = run.result()
+    limits = "connect_timeout=2&statement_timeout=1&lock_timeout=1&idle_in_transaction_session_timeout=1"
+    through(loaded, side, wire, f"&{limits}")
+    wire.hang_once_after(0 if while_connecting else 14_000 if side == "totesys" else 1_500)
+    result = Running(loaded).result(seconds=60)
     assert result.success, failure(result)
+    assert wire.hangs == 1
     assert retries(result, step) >= 1
     assert_warehouse_equals_totesys(loaded)
     figures(faults_tried=1, faults_survived=1)
