@@ -13,6 +13,7 @@ from moto.server import ThreadedMotoServer
 from etl_assets.databases import Connection, connect
 from etl_assets.simulator import postgres
 from etl_assets.simulator.activity import Totesys, create_schema
+from etl_assets_tests.chaos import SEED
 from etl_assets_tests.platform import Platform
 
 _REGION = "eu-west-2"
@@ -34,6 +35,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for test, noted in sorted(shown):
         terminalreporter.line(f"{test}: {', '.join(f'{value:,} {name}' for name, value in noted.items())}")
         total.update(noted)
+    terminalreporter.line(f"seed: {SEED}")
     terminalreporter.line(f"in all: {', '.join(f'{value:,} {name}' for name, value in total.items())}")
 
 

@@ -1,6 +1,5 @@
 """What the attempts share: a quiet company, a seed, and figures for the report."""
 
-import os
 from collections.abc import Callable, Iterator
 from datetime import date
 
@@ -9,11 +8,9 @@ import pytest
 from etl_assets.databases import Connection, connect
 from etl_assets.simulator.activity import Totesys
 from etl_assets.simulator.postgres import Server
-from etl_assets_tests.chaos import history
+from etl_assets_tests.chaos import SEED, history
 from etl_assets_tests.conftest import fresh
 from etl_assets_tests.platform import Platform
-
-SEED = int(os.environ.get("CHAOS_SEED", "20261123"))
 
 
 @pytest.fixture

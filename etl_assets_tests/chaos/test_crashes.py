@@ -13,8 +13,7 @@ from etl_assets.simulator.activity import Totesys
 from etl_assets.storage import open_star, read_captured
 from etl_assets.totesys import TOTESYS_TABLES
 from etl_assets.transformation import STAR_TABLES
-from etl_assets_tests.chaos import processes
-from etl_assets_tests.chaos.conftest import SEED
+from etl_assets_tests.chaos import SEED, processes
 from etl_assets_tests.chaos.history import assert_history_is_exact, captures
 from etl_assets_tests.platform import Platform
 from etl_assets_tests.test_etl import assert_warehouse_equals_totesys

@@ -11,7 +11,7 @@ import pytest
 from etl_assets.databases import connect
 from etl_assets.simulator.activity import Totesys, create_schema
 from etl_assets.simulator.postgres import Server
-from etl_assets_tests.chaos.conftest import SEED
+from etl_assets_tests.chaos import SEED
 from etl_assets_tests.platform import Platform
 
 pytestmark = pytest.mark.chaos

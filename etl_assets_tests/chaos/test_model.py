@@ -15,14 +15,14 @@ from etl_assets.buckets import Bucket
 from etl_assets.captures import in_partition
 from etl_assets.databases import connect
 from etl_assets.simulator.postgres import Server
-from etl_assets_tests.chaos.conftest import SEED
+from etl_assets_tests.chaos import SEED
 from etl_assets_tests.chaos.pipeline import Pipeline
 from etl_assets_tests.conftest import fresh
 
 pytestmark = pytest.mark.chaos
 
-EXAMPLES, STEPS = 25, 40
-KEYS = st.integers(1, 4)
+EXAMPLES, STEPS = 20, 40
+KEYS = st.integers(1, 2)
 NAMED, UNNAMED = 1, 9
 BAD = "tomorrow"
 GOOD = "2024-09-01"
@@ -94,7 +94,10 @@ class Machine(RuleBasedStateMachine):
         return f"{self.window:%Y-%m-%d-%H:%M}"
 
     @rule(
-        key=KEYS, units=st.integers(1, 3), currency=st.sampled_from([NAMED, UNNAMED]), due=st.sampled_from([GOOD, BAD])
+        key=KEYS,
+        units=st.integers(1, 2),
+        currency=st.sampled_from([NAMED, UNNAMED]),
+        due=st.sampled_from([GOOD, GOOD, BAD]),
     )
     def write(self, key: int, units: int, currency: int, due: str) -> None:
         self.orders[key] = (units, currency, due)
@@ -154,6 +157,14 @@ class Machine(RuleBasedStateMachine):
         self.loaded += 1
         if self.loaded == len(self.partitions):
             self.assert_history()
+
+    @rule(key=KEYS, units=st.integers(1, 2), currency=st.sampled_from([NAMED, UNNAMED]), full=st.booleans())
+    def write_and_tick(self, key: int, units: int, currency: int, full: bool) -> None:
+        self.write(key, units, currency, GOOD)
+        self.next_window()
+        self.capture(full)
+        while self.loaded < len(self.partitions):
+            self.load()
 
     @precondition(lambda self: self.loaded < len(self.partitions))
     @rule(star=st.sampled_from(["dim_date", "dim_currency", "fact_sales_order", "fact_payment"]))
@@ -219,7 +230,7 @@ def test_any_interleaving_equals_the_model(
             stateful_step_count=STEPS,
             deadline=None,
             database=None,
-            phases=[Phase.generate, Phase.shrink],
+            phases=[Phase.generate],  # of a failure, Phase.shrink finds a short one, in minutes
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -16,7 +16,7 @@ import pytest
 from etl_assets.databases import Connection, DatabaseUnavailableError, connect
 from etl_assets.simulator import postgres
 from etl_assets.simulator.postgres import Server
-from etl_assets_tests.chaos.conftest import SEED
+from etl_assets_tests.chaos import SEED
 from etl_assets_tests.chaos.faults import Request, Street, Wire, now_and_then, street
 from etl_assets_tests.chaos.history import assert_history_is_exact
 from etl_assets_tests.platform import Platform, failure

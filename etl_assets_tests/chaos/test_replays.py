@@ -13,8 +13,7 @@ from etl_assets.buckets import Bucket
 from etl_assets.captures import following, in_partition, partition_of
 from etl_assets.databases import connect
 from etl_assets.simulator.postgres import Server
-from etl_assets_tests.chaos import processes
-from etl_assets_tests.chaos.conftest import SEED
+from etl_assets_tests.chaos import SEED, processes
 from etl_assets_tests.chaos.history import assert_history_is_exact
 from etl_assets_tests.chaos.pipeline import Pipeline
 from etl_assets_tests.chaos.test_crashes import live

@@ -10,7 +10,7 @@ import pytest
 from etl_assets.databases import connect
 from etl_assets.simulator import postgres
 from etl_assets.simulator.activity import Totesys, create_schema
-from etl_assets_tests.chaos.conftest import SEED
+from etl_assets_tests.chaos import SEED
 from etl_assets_tests.chaos.history import assert_history_is_exact, captures, watch
 from etl_assets_tests.platform import Platform
 from etl_assets_tests.test_etl import assert_warehouse_equals_totesys

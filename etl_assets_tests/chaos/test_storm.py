@@ -15,8 +15,7 @@ from etl_assets.captures import following, partition_of
 from etl_assets.databases import connect, names, quoted
 from etl_assets.transformation import STAR_TABLES
 from etl_assets.warehouse.load import last_loaded
-from etl_assets_tests.chaos import processes
-from etl_assets_tests.chaos.conftest import SEED
+from etl_assets_tests.chaos import SEED, processes
 from etl_assets_tests.chaos.history import assert_history_is_exact, captures
 from etl_assets_tests.chaos.writers import Writer
 from etl_assets_tests.oracle import CURRENT_STATE
