@@ -24,6 +24,7 @@ _LOOKS_EVERY_SECONDS = 30
 _ATTEMPTS = 10
 _FIRST_PAUSE = timedelta(minutes=1)
 _LONGEST_PAUSE = timedelta(hours=1)
+_REST = timedelta(hours=6)
 _LONGEST_RUN = timedelta(hours=1)
 _UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -51,12 +52,13 @@ def windows(start: str) -> dg.TimeWindowPartitionsDefinition:
 class CatchUpFailedError(PermanentError):
     """A captured partition could not be loaded, however often it was tried."""
 
-    def __init__(self, partition: str, attempts: int) -> None:
+    def __init__(self, partition: str, attempts: int, rests_until: str) -> None:
         self.partition = partition
         self.attempts = attempts
         super().__init__(
             f"partition {partition} is captured, but {attempts} runs could not load it, and none after it can be: mend "
-            "what they failed of, then materialize transformation/* and warehouse/* of it"
+            "what they failed of, then materialize transformation/* and warehouse/* of it; "
+            f"it is tried again at {rests_until}"
         )
 
 
@@ -91,10 +93,14 @@ def etl_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
 
 def _etl_full_capture(partitions: dg.TimeWindowPartitionsDefinition) -> dg.ScheduleDefinition:
     @dg.schedule(job_name=ETL, cron_schedule=_DAILY, default_status=dg.DefaultScheduleStatus.STOPPED)
-    def etl_full_capture(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    def etl_full_capture(_: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         """Ask for a capture of every row: it finds what was deleted, and what the others had missed."""
-        window = partitions.get_partition_key_for_timestamp(context.scheduled_execution_time.timestamp())
-        return dg.RunRequest(partition_key=window, run_config={"ops": {INGESTION: {"config": {"full_capture": True}}}})
+        now = partitions.get_last_partition_key()  # not the scheduled window: a tick that comes late captures now
+        return dg.RunRequest(
+            partition_key=now,
+            tags={"dagster/partition": now},  # or Dagster refuses a window after the scheduled time
+            run_config={"ops": {INGESTION: {"config": {"full_capture": True}}}},
+        )
 
     return etl_full_capture
 
@@ -107,8 +113,9 @@ def catch_up(
 ) -> dg.RunRequest | dg.SkipReason:
     """Ask for the oldest capture that is not loaded, as the bucket and `warehouse.loads` tell, until it is.
 
-    It is asked for ten times at most, with pauses that double, from a minute to an hour. While the bucket or the
-    warehouse cannot be asked, none of the ten is spent.
+    It is asked for ten times, with pauses that double, from a minute to an hour. Then the sensor fails, loudly, and
+    rests for six hours before it begins again: an outage of any length ends. While the warehouse or the ingestion
+    bucket cannot be asked, none of the ten is spent.
     """
     now = datetime.now(UTC)
     with warehouse_database.connect() as connection:
@@ -123,12 +130,13 @@ def catch_up(
             return dg.SkipReason(f"capture {capture} is not loaded yet; a run is under way")
     asked = json.loads(context.cursor or "{}")
     attempts = asked["attempts"] if asked.get("capture") == capture else 0
-    if attempts and now < datetime.fromisoformat(asked["not_before"]):
-        return dg.SkipReason(f"capture {capture} is not loaded; it is asked for again at {asked['not_before']}")
     partition = partition_of(capture)
-    if attempts == _ATTEMPTS:
-        raise CatchUpFailedError(partition, attempts)
-    pause = min(_FIRST_PAUSE * 2**attempts, _LONGEST_PAUSE)
+    if attempts and now < datetime.fromisoformat(asked["not_before"]):
+        if attempts == _ATTEMPTS:
+            raise CatchUpFailedError(partition, attempts, asked["not_before"])
+        return dg.SkipReason(f"capture {capture} is not loaded; it is asked for again at {asked['not_before']}")
+    attempts %= _ATTEMPTS
+    pause = _REST if attempts + 1 == _ATTEMPTS else min(_FIRST_PAUSE * 2**attempts, _LONGEST_PAUSE)
     context.update_cursor(
         json.dumps({"capture": capture, "attempts": attempts + 1, "not_before": (now + pause).isoformat()})
     )

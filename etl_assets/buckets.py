@@ -131,12 +131,12 @@ class _S3Object(NewObject):
             self._upload_part()
 
     def _upload_part(self) -> None:
-        if not self._upload:
-            with _refusals(self._address["Bucket"]):
-                response = self._client.create_multipart_upload(**self._address)
-            self._upload = {**self._address, "UploadId": response["UploadId"]}
         number = len(self._parts) + 1
-        response = self._client.upload_part(**self._upload, PartNumber=number, Body=bytes(self._buffer))
+        with _refusals(self._address["Bucket"]):
+            if not self._upload:
+                response = self._client.create_multipart_upload(**self._address)
+                self._upload = {**self._address, "UploadId": response["UploadId"]}
+            response = self._client.upload_part(**self._upload, PartNumber=number, Body=bytes(self._buffer))
         self._parts.append({"PartNumber": number, "ETag": response["ETag"]})
         self._buffer.clear()
 

@@ -44,9 +44,9 @@ _SESSION = {
 }
 
 # SQLSTATEs and classes of them (PostgreSQL manual, appendix A) that trying again can mend: connection exceptions,
-# read-only transaction (a standby, until the failover is over), transaction rollback, insufficient resources,
-# object in use, operator intervention, system error.
-_OUTAGES = ("08", "25006", "40", "53", "55", "57", "58")
+# read-only transaction (a standby, until the failover is over), idle or long transaction ended, transaction rollback,
+# insufficient resources, object in use, operator intervention, system error.
+_OUTAGES = ("08", "25006", "25P03", "25P04", "40", "53", "55", "57", "58")
 _STATEMENT_SHOWN = 160
 
 

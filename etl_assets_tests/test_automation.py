@@ -68,9 +68,10 @@ def test_the_schedule_asks_every_15_minutes_for_the_window_that_begins(instance:
     assert defs.get_repository_def().get_schedule_def("etl_schedule").cron_schedule == "*/15 * * * *"
 
 
-def test_once_a_day_a_full_capture_is_asked_for_into_the_window_just_begun(instance: dg.DagsterInstance) -> None:
-    [asked] = tick("etl_full_capture", instance, datetime(2026, 11, 23, 3, 1, tzinfo=UTC))
-    assert asked.partition_key == "2026-11-23-03:00"
+def test_once_a_day_a_full_capture_is_asked_for_into_the_present_window(instance: dg.DagsterInstance) -> None:
+    with dg.partition_loading_context(effective_dt=datetime(2026, 11, 23, 4, 40, tzinfo=UTC)):
+        [asked] = tick("etl_full_capture", instance, datetime(2026, 11, 23, 3, 1, tzinfo=UTC))
+    assert asked.partition_key == "2026-11-23-04:30", "a tick that comes late captures now"
     assert asked.run_config["ops"]["ingestion"]["config"] == {"full_capture": True}
     job = defs.resolve_job_def("etl")
     assert dg.validate_run_config(job, asked.run_config)
@@ -119,13 +120,19 @@ def test_a_partition_that_fails_is_asked_for_ten_times_with_growing_pauses_and_t
         state = json.loads(looked.cursor)
         assert state["attempts"] == attempt
         pauses.append(round((datetime.fromisoformat(state["not_before"]) - datetime.now(UTC)).total_seconds() / 60))
+        if attempt == 10:
+            cursor = json.dumps(state | {"not_before": datetime.now(UTC).isoformat()})
+            break
         waiting = look(behind, instance, looked.cursor)
         assert asked_for(waiting) == []
         assert "asked for again at" in waiting.skip_message
         cursor = json.dumps(state | {"not_before": datetime.now(UTC).isoformat()})
-    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60, 360]
     with pytest.raises(CatchUpFailedError, match=f"partition {partition} is captured, but 10 runs could not load it"):
-        look(behind, instance, cursor)
+        look(behind, instance, looked.cursor)
+    again = look(behind, instance, cursor)  # six hours later
+    assert asked_for(again) == [partition]
+    assert json.loads(again.cursor)["attempts"] == 1
 
     behind.run("transformation", "warehouse", partition=partition)  # by a person
     [following] = asked_for(look(behind, instance, cursor))

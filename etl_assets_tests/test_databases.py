@@ -159,6 +159,7 @@ def test_a_server_is_reached_over_tcp_and_asked_for_tls_it_has_not_is_refused_no
         for mode in ("disable", "prefer"):
             with connect(f"{url}?sslmode={mode}") as connection:
                 assert connection.run("SELECT inet_server_port()") == [[port]]
+                assert connection.run("SHOW tcp_keepalives_idle") == [["60"]]
         with pytest.raises(DatabaseUnavailableError, match="refuses SSL"), connect(f"{url}?sslmode=require"):
             pass
     postgres.remove(tmp_path / "tcp")
@@ -180,6 +181,15 @@ def test_statements_and_waits_for_locks_end_in_time(totesys_url: str) -> None:
         with pytest.raises(DatabaseUnavailableError, match=r"statement timeout .*during SELECT pg_sleep"):
             connection.run("SELECT pg_sleep(10)")
         assert connection.run("SHOW lock_timeout") == [["1min"]]
+
+
+def test_a_transaction_left_idle_ends_and_holds_no_lock(totesys_url: str) -> None:
+    with connect(f"{totesys_url}&idle_in_transaction_session_timeout=1") as idle, connect(totesys_url) as other:
+        idle.run("BEGIN")
+        idle.run("LOCK TABLE payment IN ACCESS EXCLUSIVE MODE")
+        other.run("SELECT count(*) FROM payment")  # waits until then
+        with pytest.raises(DatabaseUnavailableError):
+            idle.run("SELECT 1")
 
 
 def test_a_server_that_accepts_and_says_nothing_is_given_up(socket_folder: Path) -> None:

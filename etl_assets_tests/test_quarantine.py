@@ -3,9 +3,14 @@
 from typing import Any
 
 import dagster as dg
+import pandas as pd
+import pyarrow as pa
 import pytest
 
 from etl_assets.databases import connect
+from etl_assets.tables import columns
+from etl_assets.transformation import STAR_TABLES
+from etl_assets.transformation.declare import star_table
 from etl_assets_tests.platform import Platform, failed_checks
 from etl_assets_tests.test_etl import assert_warehouse_equals_totesys
 
@@ -201,3 +206,55 @@ def test_a_key_that_leads_nowhere_waits_and_is_named(loaded: Platform) -> None:
             "reason": "refers to a row not in dim_design",
         }
     ]
+
+
+@star_table(
+    record_id="receipt_record_id",
+    primary_key=("receipt_id",),
+    columns=columns(receipt_id=pa.int32(), paid=pa.bool_()),
+)
+def fact_receipt(payment: pd.DataFrame) -> pd.DataFrame:
+    """Payments under another key."""
+    return payment.rename(columns={"payment_id": "receipt_id"})
+
+
+def test_nothing_is_closed_while_it_is_not_known_which_fact_a_rejected_row_is(platform: Platform) -> None:
+    buckets = platform.ingestion_url.removesuffix("/ingestion")
+    stars = (*STAR_TABLES, fact_receipt)
+    wider = Platform(platform.totesys_url, platform.warehouse_url, buckets, platform.environment, star_tables=stars)
+    run(wider)
+    wider.totesys("UPDATE payment SET created_at = 'infinity' WHERE payment_id = 1")
+    wider.totesys("DELETE FROM payment WHERE payment_id = 2")
+    run(wider, full_capture=True)
+    assert wider.warehouse("SELECT count(*) FROM warehouse.fact_receipt WHERE deleted") == [[0]]
+    wider.totesys("UPDATE payment SET created_at = now() WHERE payment_id = 1")
+    run(wider, full_capture=True)
+    assert wider.warehouse("SELECT receipt_id FROM warehouse.fact_receipt WHERE deleted") == [[2]]
+
+
+def test_thousands_that_wait_do_not_slow_a_load_to_a_halt(loaded: Platform) -> None:
+    loaded.totesys("INSERT INTO currency (currency_id, currency_code, last_updated) VALUES (9, 'XQX', now())")
+    loaded.totesys(
+        """INSERT INTO sales_order
+           SELECT (jsonb_populate_record(sales_order, jsonb_build_object(
+               'sales_order_id', number, 'currency_id', 1 + 8 * (number % 2)))).*
+           FROM sales_order, generate_series(100001, 108000) AS number WHERE sales_order_id = 1"""
+    )
+    for how in ({}, {"full_capture": True}):
+        result = run(loaded, **how)
+        [made] = [
+            event
+            for event in result.asset_materializations_for_node("warehouse")
+            if event.asset_key and event.asset_key.path[-1] == "fact_sales_order"
+        ]
+        assert float(str(made.metadata["seconds"].value)) < 15, "it takes 50 when each row looks at all that wait"
+    assert loaded.warehouse("SELECT count(*) FROM warehouse.waiting") == [[4000]]
+
+
+def test_a_run_that_dies_after_its_load_takes_nothing_untold_with_it(loaded: Platform) -> None:
+    loaded.warehouse("UPDATE warehouse.fact_sales_order SET units_sold = 0 WHERE sales_order_id = 1")
+    loaded.totesys("UPDATE payment SET payment_date = 'tomorrow' WHERE payment_id = 1")
+    loaded.run(full_capture=True)
+    again = loaded.run("warehouse")
+    assert [row["value"] for row in told(again)] == ["tomorrow"]
+    assert failed_checks(again, "warehouse", "repaired_rows") == {"fact_sales_order": {"repaired_rows": 1}}

@@ -27,6 +27,7 @@ from etl_assets.warehouse.quarantine import (
     reject,
     release,
     set_apart,
+    set_apart_at,
     stage_rejected,
     staged,
     staged_rejected,
@@ -58,8 +59,8 @@ class TableLoad:
     read: rows of the file.
     changed: rows inserted or replaced; versions of facts that close a deleted one are among them.
     deleted: facts closed because a full capture had them no more.
-    repaired: rows changed by a full capture that was to find what the others had missed.
-    set_apart: rows not loaded, told of for the first time.
+    repaired: rows that these captures changed, being full ones to find what the others had missed.
+    set_apart: rows that these captures brought, new or changed, and that are not loaded.
     outstanding: rows, of this load or before, whose present state is not in the table.
     """
 
@@ -144,8 +145,7 @@ def _load_table(
     waits = any_waiting(connection, star)
     released = release(connection, star, references) if waits else []
     made = {capture.captured_at: capture for capture in captures}
-    changed = deleted = repaired = 0
-    apart: list[SetApart] = []
+    changed = deleted = 0
     for at in sorted({*made, *released}):
         capture = made.get(at)
         closes = bool(capture and capture.full and star.record_id)
@@ -154,18 +154,40 @@ def _load_table(
         if rejects:
             mend(connection, star, at)
             if at in loaded_now:
-                apart += reject(connection, star, at, full=made[at].full)
-        late = set_apart(connection, star, references, at, _is_new(star), _before(star, waits))
-        waits = waits or bool(late)
-        apart += late
+                reject(connection, star, at, full=made[at].full)
+        waits |= set_apart(connection, star, references, at, _is_new(star), _before(star, waits))
         closed = _count_closings(connection, star, at) if closes else 0
         merged = _merge(connection, star, at, waits)
         changed += merged
         deleted += closed
-        if capture and capture.repairs:
-            repaired += merged - closed
+        if capture and capture.repairs and merged > closed:
+            _note_repairs(connection, star, at, merged - closed)
+    repaired = sum(_repairs(connection, star, at) for at in made)
+    apart = [row for at in made for row in set_apart_at(connection, star, at)] if rejects or waits else []
     left = outstanding(connection, star) if rejects or waits else 0
     return TableLoad(read, changed, deleted, repaired, apart, left, monotonic() - started)
+
+
+def _note_repairs(connection: Connection, star: StarTable, at: datetime, rows: int) -> None:
+    """Note what a full capture repaired: a run that dies after its load must not take that with it."""
+    connection.run(
+        f"""UPDATE {WAREHOUSE}.loads
+            SET repaired = repaired || jsonb_build_object(CAST(:star AS text), CAST(:rows AS integer))
+            WHERE captured_at = CAST(:at AS timestamp)""",
+        star=star.name,
+        rows=rows,
+        at=at,
+    )
+
+
+def _repairs(connection: Connection, star: StarTable, at: datetime) -> int:
+    [[rows]] = connection.run(
+        f"""SELECT coalesce(CAST(repaired ->> :star AS integer), 0) FROM {WAREHOUSE}.loads
+            WHERE captured_at = CAST(:at AS timestamp)""",
+        star=star.name,
+        at=at,
+    )
+    return int(rows)
 
 
 def _stage(connection: Connection, star: StarTable, file: pq.ParquetFile) -> int:
@@ -182,18 +204,21 @@ def _stage(connection: Connection, star: StarTable, file: pq.ParquetFile) -> int
     return rows
 
 
-def _versions(star: StarTable, waits: bool) -> str:
-    """Compose the versions that are there, those that wait among them, shaped as the staged ones."""
+def _versions(star: StarTable, waits: bool, of: str = "") -> str:
+    """Compose the versions that are there, those that wait among them, shaped as the staged ones.
+
+    Of those that wait, only the ones with the key of the row aliased `of`, if it is given.
+    """
     deleted = DELETED if star.record_id else f"false AS {DELETED}"
     loaded = f"SELECT {names(star.captured_columns.names)}, {deleted} FROM {relation(star)}"
-    return f"({loaded} UNION ALL {waiting_versions(star)})" if waits else f"({loaded})"
+    return f"({loaded} UNION ALL {waiting_versions(star, of)})" if waits else f"({loaded})"
 
 
 def _before(star: StarTable, waits: bool) -> str:
     """Compose the join of each staged version to the one at or before its time."""
     same = " AND ".join(f"before.{quoted(name)} = staged.{quoted(name)}" for name in star.primary_key)
     return f"""LEFT JOIN LATERAL (
-            SELECT before.* FROM {_versions(star, waits)} before
+            SELECT before.* FROM {_versions(star, waits, of="staged")} before
             WHERE {same} AND before.{CAPTURED_AT} <= staged.{CAPTURED_AT}
             ORDER BY before.{CAPTURED_AT} DESC LIMIT 1
         ) before ON true"""

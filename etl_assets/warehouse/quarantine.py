@@ -77,11 +77,10 @@ def mend(connection: Connection, star: StarTable, at: datetime) -> None:
     )
 
 
-def reject(connection: Connection, star: StarTable, at: datetime, *, full: bool) -> list[SetApart]:
-    """Keep the rows that a capture, staged, brought and that were rejected; give those that are new or have changed.
+def reject(connection: Connection, star: StarTable, at: datetime, *, full: bool) -> None:
+    """Keep the rows that a capture, staged, brought and that were rejected, with its time if they are new or changed.
 
-    Of a row rejected again, the last version is kept. A full capture has every row: what it does not reject is mended,
-    or gone.
+    A full capture has every row: what it does not reject is mended, or gone.
     """
     still = f"""EXISTS (SELECT FROM {staged_rejected(star)} again
         WHERE again.{CAPTURED_AT} = CAST(:at AS timestamp)
@@ -94,7 +93,7 @@ def reject(connection: Connection, star: StarTable, at: datetime, *, full: bool)
         f"DELETE FROM {_REJECTED} before WHERE star_table = :star AND NOT {still}{'' if full else f' AND {seen}'}",
         **values,
     )
-    found = connection.run(
+    connection.run(
         f"""INSERT INTO {_REJECTED} AS before
                 (star_table, source_table, key, "column", {CAPTURED_AT}, value, reason, "row")
             SELECT DISTINCT ON ("table", key, "column")
@@ -103,11 +102,9 @@ def reject(connection: Connection, star: StarTable, at: datetime, *, full: bool)
             ON CONFLICT (star_table, source_table, key, "column") DO UPDATE
             SET {CAPTURED_AT} = excluded.{CAPTURED_AT}, value = excluded.value, reason = excluded.reason,
                 "row" = excluded."row"
-            WHERE before."row" <> excluded."row"
-            RETURNING source_table, CAST(key AS text), "column", value, reason""",
+            WHERE before."row" <> excluded."row\"""",
         **values,
     )
-    return [SetApart(*row) for row in found]
 
 
 def any_waiting(connection: Connection, star: StarTable) -> bool:
@@ -115,11 +112,12 @@ def any_waiting(connection: Connection, star: StarTable) -> bool:
     return bool(connection.run(f"SELECT 1 FROM {_WAITING} WHERE star_table = :star LIMIT 1", star=star.name))
 
 
-def waiting_versions(star: StarTable) -> str:
-    """Compose the versions that wait, shaped as the staged ones."""
+def waiting_versions(star: StarTable, of: str = "") -> str:
+    """Compose the versions that wait, shaped as the staged ones: all, or those with the key of the row aliased `of`."""
+    same = f" AND waiting.key = {key_of(star, of)}" if of else ""
     return f"""SELECT version.*
         FROM {_WAITING} waiting, jsonb_populate_record(NULL::{staged(star)}, waiting."row") version
-        WHERE waiting.star_table = {literal(star.name)}"""
+        WHERE waiting.star_table = {literal(star.name)}{same}"""
 
 
 def release(connection: Connection, star: StarTable, references: Mapping[str, StarTable]) -> list[datetime]:
@@ -156,37 +154,51 @@ def set_apart(
     at: datetime,
     is_new: str,
     before: str,
-) -> list[SetApart]:
-    """Let the staged versions of a capture wait that refer to a row that is not here; give the new ones.
+) -> bool:
+    """Let the staged versions of a capture wait that refer to a row that is not here; tell whether there were new ones.
 
     `before` joins the version before each staged one, and `is_new` is the condition that they differ.
     """
-    apart: list[SetApart] = []
+    any_new = False
     for column, to in references.items():
         value = f"staged.{quoted(column)}"
         dangling = f"""staged.{CAPTURED_AT} = CAST(:at AS timestamp)
             AND {value} IS NOT NULL AND NOT {_present(to, value)}"""
-        found = connection.run(
+        connection.run(
             f"""INSERT INTO {_WAITING} (star_table, key, {CAPTURED_AT}, "column", value, referenced, "row")
                 SELECT :star, {key_of(star, "staged")}, staged.{CAPTURED_AT}, :column, CAST({value} AS text), :to,
                        to_jsonb(staged)
                 FROM {staged(star)} staged {before}
                 WHERE {dangling} AND {is_new}
-                ON CONFLICT DO NOTHING
-                RETURNING CAST(key AS text), value""",
+                ON CONFLICT DO NOTHING""",
             star=star.name,
             column=column,
             to=to.name,
             at=at,
         )
+        any_new = any_new or bool(connection.row_count)
         connection.run(f"DELETE FROM {staged(star)} staged WHERE {dangling}", at=at)
-        apart += [SetApart(star.name, key, column, value, f"refers to a row not in {to.name}") for key, value in found]
-    return apart
+    return any_new
 
 
 def _present(to: StarTable, value: str) -> str:
     [key] = to.primary_key
     return f"EXISTS (SELECT FROM {relation(to)} there WHERE there.{quoted(key)} = {value})"
+
+
+def set_apart_at(connection: Connection, star: StarTable, at: datetime) -> list[SetApart]:
+    """Give the rows that a capture brought, new or changed, and that are still not loaded."""
+    found = connection.run(
+        f"""SELECT source_table, CAST(key AS text), "column", value, reason
+            FROM {_REJECTED} WHERE star_table = :star AND {CAPTURED_AT} = CAST(:at AS timestamp)
+            UNION ALL
+            SELECT star_table, CAST(key AS text), "column", value, 'refers to a row not in ' || referenced
+            FROM {_WAITING} WHERE star_table = :star AND {CAPTURED_AT} = CAST(:at AS timestamp)
+            ORDER BY 1, 2, 3""",
+        star=star.name,
+        at=at,
+    )
+    return [SetApart(*row) for row in found]
 
 
 def outstanding(connection: Connection, star: StarTable) -> int:

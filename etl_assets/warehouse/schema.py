@@ -18,6 +18,7 @@ CREATE TABLE {WAREHOUSE}.loads (
     captured_at timestamp NOT NULL UNIQUE,
     previous text REFERENCES {WAREHOUSE}.loads,
     full_capture boolean NOT NULL,
+    repaired jsonb NOT NULL DEFAULT '{{}}',
     loaded_at timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'UTC')
 );
 COMMENT ON TABLE {WAREHOUSE}.loads IS 'The captures of totesys that are here, each after the one before it.'""",

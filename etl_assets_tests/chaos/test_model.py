@@ -202,6 +202,9 @@ class Machine(RuleBasedStateMachine):
                    (row->>'currency_id')::int, row->>'agreed_payment_date', (row->>'deleted')::boolean
                FROM warehouse.waiting"""
         )
+        arrived = """SELECT 1 FROM warehouse.waiting JOIN warehouse.dim_currency
+            ON waiting.row->'currency_id' = to_jsonb(dim_currency.currency_id)"""
+        assert self.warehouse(arrived) == [], "waits for what is here"
         have = sorted((key, at, (units, currency, due), gone) for key, at, units, currency, due, gone in rows)
         assert have == sorted(history(self.captures))
         rejected = self.warehouse(

@@ -16,7 +16,7 @@ from etl_assets.databases import connect, names, quoted
 from etl_assets.transformation import STAR_TABLES
 from etl_assets.warehouse.load import last_loaded
 from etl_assets_tests.chaos import SEED, processes
-from etl_assets_tests.chaos.history import assert_history_is_exact, captures
+from etl_assets_tests.chaos.history import assert_history_is_exact, captures, expected, loaded
 from etl_assets_tests.chaos.writers import Writer
 from etl_assets_tests.oracle import CURRENT_STATE
 from etl_assets_tests.platform import Platform
@@ -35,7 +35,8 @@ def test_nothing_is_lost_and_nothing_is_there_twice_after_a_storm(
     writers = [Writer(quiet.totesys_url, SEED + number, stop) for number in range(WRITERS)]
     for writer in writers:
         writer.start()
-    runs = killed = full = 0
+    [[before]] = quiet.totesys("SELECT max(number) FROM noted.versions")
+    runs = killed = full = succeeded = 0
     until = monotonic() + SECONDS
     while monotonic() < until:
         quiet.next_window()
@@ -49,7 +50,9 @@ def test_nothing_is_lost_and_nothing_is_there_twice_after_a_storm(
                 if process.is_alive():
                     os.kill(process.pid or 0, signal.SIGKILL)
         for process in under_way:
-            killed += processes.finish(process) == -signal.SIGKILL
+            code = processes.finish(process)
+            killed += code == -signal.SIGKILL
+            succeeded += code == 0
         if draw.random() < 0.5:
             catch_up(quiet)
     stop.set()
@@ -66,11 +69,16 @@ def test_nothing_is_lost_and_nothing_is_there_twice_after_a_storm(
     assert_no_key_leads_nowhere(quiet)
     assert quiet.warehouse("SELECT * FROM warehouse.rejected") == []
     assert quiet.warehouse("SELECT * FROM warehouse.waiting") == []
-    committed = sum(writer.statements for writer in writers)
+    [[written, deleted]] = quiet.totesys(
+        "SELECT count(*), count(*) FILTER (WHERE version IS NULL) FROM noted.versions WHERE number > :before",
+        before=before,
+    )
     rolled_back = sum(writer.rolled_back for writer in writers)
     assert killed
     assert full
-    assert committed > 1_000, "that was no storm"
+    assert succeeded
+    assert written > 1_000, "that was no storm"
+    assert deleted > 20
     assert rolled_back
     figures(
         faults_tried=killed,
@@ -79,10 +87,17 @@ def test_nothing_is_lost_and_nothing_is_there_twice_after_a_storm(
         runs=runs,
         captures=len(captures(quiet)),
         transactions_rolled_back=rolled_back,
-        rows_written=committed,
+        facts_written=written,
+        facts_deleted=deleted,
         versions_checked=versions,
-        rows_lost=0,
+        rows_lost=lost(quiet),
     )
+
+
+def lost(platform: Platform) -> int:
+    """Count the versions that captures saw and the warehouse has not."""
+    must, have = expected(platform), loaded(platform)
+    return sum(len(set(versions) - set(have[fact])) for fact, versions in must.items())
 
 
 def catch_up(platform: Platform) -> None:

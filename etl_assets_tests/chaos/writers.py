@@ -11,15 +11,13 @@ _LONGEST_PAUSE_SECONDS = 12.0
 
 
 class Writer(Thread):
-    """Writes random transactions, by a seed, until told to stop. `statements` counts what it committed."""
+    """Writes random transactions, by a seed, until told to stop."""
 
     def __init__(self, url: str, seed: int, stop: Event) -> None:
         super().__init__(name=f"writer {seed}", daemon=True)
         self._url = url
         self._draw = random.Random(seed)
         self._stop_asked = stop
-        self.statements = 0
-        self.transactions = 0
         self.rolled_back = 0
         self.failed: BaseException | None = None
 
@@ -35,14 +33,12 @@ class Writer(Thread):
     def _transaction(self, connection: Connection) -> None:
         draw = self._draw
         connection.run("BEGIN")
-        done = 0
         try:
             for _ in range(draw.randint(1, 5)):
                 if draw.random() < 0.2:
-                    done += self._within_a_savepoint(connection)
+                    self._within_a_savepoint(connection)
                 else:
                     self._change(connection)
-                    done += 1
                 if draw.random() < 0.01:  # held open, over several captures
                     self._stop_asked.wait(draw.uniform(1, _LONGEST_PAUSE_SECONDS))
         except (StatementRefusedError, DatabaseUnavailableError):  # a deadlock, or a row that another refers to
@@ -54,18 +50,15 @@ class Writer(Thread):
             self.rolled_back += 1
         else:
             connection.run("COMMIT")
-            self.transactions += 1
-            self.statements += done
         self._stop_asked.wait(draw.uniform(0, 0.05))
 
-    def _within_a_savepoint(self, connection: Connection) -> int:
+    def _within_a_savepoint(self, connection: Connection) -> None:
         connection.run("SAVEPOINT inner_one")
         self._change(connection)
         if self._draw.random() < 0.5:
             connection.run("ROLLBACK TO SAVEPOINT inner_one")
-            return 0
-        connection.run("RELEASE SAVEPOINT inner_one")
-        return 1
+        else:
+            connection.run("RELEASE SAVEPOINT inner_one")
 
     def _change(self, connection: Connection) -> None:
         draw = self._draw
