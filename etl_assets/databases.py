@@ -263,6 +263,11 @@ def names(column_names: Iterable[str], of: str = "") -> str:
     return ", ".join(f"{of}.{quoted(name)}" if of else quoted(name) for name in column_names)
 
 
+def equal(column_names: Iterable[str], left: str, right: str) -> str:
+    """Compose the condition that columns are the same in two tables or aliases."""
+    return " AND ".join(f"{left}.{quoted(name)} = {right}.{quoted(name)}" for name in column_names)
+
+
 _SQL_TYPES = {
     pa.bool_(): "boolean",
     pa.int16(): "smallint",

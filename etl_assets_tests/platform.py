@@ -1,7 +1,8 @@
 """The platform under test: its environment, its runs, and what it has made."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from time import monotonic, sleep
 from typing import Any
 
 import dagster as dg
@@ -23,6 +24,7 @@ class Platform:
     ) -> None:
         self.totesys_url = totesys
         self.warehouse_url = warehouse
+        self.buckets_url = buckets
         self.ingestion_url = f"{buckets}/ingestion"
         self.transformation_url = f"{buckets}/transformation"
         self.environment = environment
@@ -107,6 +109,18 @@ class Platform:
     def versions(self) -> dict[str, int]:
         """The number of rows of each star table."""
         return {star.name: self.warehouse(f"SELECT count(*) FROM warehouse.{star.name}")[0][0] for star in STAR_TABLES}
+
+
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Wait for something to come about."""
+    deadline = monotonic() + seconds
+    while not condition():
+        assert monotonic() < deadline, "it does not come about"
+        sleep(0.02)
+
+
+WAITS = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+"""Who waits for a capture or a load to end."""
 
 
 def failed_checks(result: dg.ExecuteInProcessResult, stage: str, check: str) -> dict[str, dict[str, Any]]:

@@ -41,7 +41,7 @@ def test_a_new_dimension_is_one_function_under_one_declaration(platform: Platfor
     wider = Platform(
         platform.totesys_url,
         platform.warehouse_url,
-        platform.ingestion_url.removesuffix("/ingestion"),
+        platform.buckets_url,
         platform.environment,
         star_tables=(*STAR_TABLES, dim_material),
     )

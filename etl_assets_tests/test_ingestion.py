@@ -3,7 +3,6 @@
 import json
 import threading
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import pyarrow as pa
@@ -18,7 +17,7 @@ from etl_assets.tables import Table, columns
 from etl_assets.totesys import TOTESYS_TABLES
 from etl_assets.transformation import STAR_TABLES
 from etl_assets.transformation.assets import joins
-from etl_assets_tests.platform import Platform, failed_checks, failure
+from etl_assets_tests.platform import WAITS, Platform, failed_checks, failure, until
 
 SOURCE = {table.name: table for table in TOTESYS_TABLES}
 
@@ -286,7 +285,7 @@ def test_a_twelfth_table_is_one_declaration(platform: Platform, monkeypatch: pyt
     wider = Platform(
         platform.totesys_url,
         platform.warehouse_url,
-        platform.ingestion_url.removesuffix("/ingestion"),
+        platform.buckets_url,
         monkeypatch,
         source_tables=(*TOTESYS_TABLES, colour),
     )
@@ -347,10 +346,7 @@ def test_a_capture_waits_for_another_and_follows_it(captured: Platform) -> None:
         runs = [threading.Thread(target=captured.run, args=("ingestion",)) for _ in range(2)]
         for run in runs:
             run.start()
-        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-        deadline = monotonic() + 30
-        while holder.run(waiting) == [[0]]:
-            assert monotonic() < deadline, "did not wait"
+        until(lambda: holder.run(WAITS), seconds=30)
         holder.run("COMMIT")
         for run in runs:
             run.join(timeout=30)

@@ -219,7 +219,7 @@ def fact_receipt(payment: pd.DataFrame) -> pd.DataFrame:
 
 
 def test_nothing_is_closed_while_it_is_not_known_which_fact_a_rejected_row_is(platform: Platform) -> None:
-    buckets = platform.ingestion_url.removesuffix("/ingestion")
+    buckets = platform.buckets_url
     stars = (*STAR_TABLES, fact_receipt)
     wider = Platform(platform.totesys_url, platform.warehouse_url, buckets, platform.environment, star_tables=stars)
     run(wider)

@@ -1,14 +1,13 @@
 """The load: one transaction, full history of facts, latest of dimensions, never a gap."""
 
 import threading
-from time import monotonic
 
 import pytest
 
 from etl_assets.buckets import Bucket
 from etl_assets.captures import folder
 from etl_assets.databases import StatementRefusedError, connect
-from etl_assets_tests.platform import Platform, failed_checks, failure
+from etl_assets_tests.platform import WAITS, Platform, failed_checks, failure, until
 
 
 @pytest.fixture
@@ -113,10 +112,7 @@ def test_a_load_waits_for_another_and_does_not_wait_for_readers(loaded: Platform
         other.run("SELECT pg_advisory_xact_lock(hashtextextended('totesys ETL: load', 0))")
         run = threading.Thread(target=loaded.run)
         run.start()
-        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-        deadline = monotonic() + 30
-        while reader.run(waiting) == [[0]]:
-            assert monotonic() < deadline, "did not wait"
+        until(lambda: reader.run(WAITS), seconds=30)
         other.run("COMMIT")
         run.join(timeout=30)
         assert not run.is_alive(), "waits for a reader"

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pg8000.native import literal
 
 from etl_assets.captures import Capture, partition_of
-from etl_assets.databases import Connection, csv_chunks, names, quoted, transaction
+from etl_assets.databases import Connection, csv_chunks, equal, names, transaction
 from etl_assets.storage import StarFile
 from etl_assets.tables import CAPTURED_AT, referenced_first
 from etl_assets.transformation.declare import StarTable
@@ -162,7 +162,7 @@ def _load_table(
         deleted += closed
         if capture and capture.repairs and merged > closed:
             _note_repairs(connection, star, at, merged - closed)
-    repaired = sum(_repairs(connection, star, at) for at in made)
+    repaired = sum(_repairs(connection, star, at) for at, capture in made.items() if capture.repairs)
     apart = [row for at in made for row in set_apart_at(connection, star, at)] if rejects or waits else []
     left = outstanding(connection, star) if rejects or waits else 0
     return TableLoad(read, changed, deleted, repaired, apart, left, monotonic() - started)
@@ -216,10 +216,9 @@ def _versions(star: StarTable, waits: bool, of: str = "") -> str:
 
 def _before(star: StarTable, waits: bool) -> str:
     """Compose the join of each staged version to the one at or before its time."""
-    same = " AND ".join(f"before.{quoted(name)} = staged.{quoted(name)}" for name in star.primary_key)
     return f"""LEFT JOIN LATERAL (
             SELECT before.* FROM {_versions(star, waits, of="staged")} before
-            WHERE {same} AND before.{CAPTURED_AT} <= staged.{CAPTURED_AT}
+            WHERE {equal(star.primary_key, "before", "staged")} AND before.{CAPTURED_AT} <= staged.{CAPTURED_AT}
             ORDER BY before.{CAPTURED_AT} DESC LIMIT 1
         ) before ON true"""
 
@@ -238,7 +237,6 @@ def _stage_closings(connection: Connection, star: StarTable, at: datetime, waits
     A row it rejected is still there. If it is not known which fact a rejected row is, none is closed.
     """
     key = names(star.primary_key)
-    same = " AND ".join(f"present.{quoted(name)} = latest.{quoted(name)}" for name in star.primary_key)
     key_names = ", ".join(literal(name) for name in star.primary_key)
     connection.run(
         f"""INSERT INTO {staged(star)} ({names(star.columns.names)}, {CAPTURED_AT}, {DELETED})
@@ -248,7 +246,8 @@ def _stage_closings(connection: Connection, star: StarTable, at: datetime, waits
                   ORDER BY {key}, {CAPTURED_AT} DESC) latest
             WHERE NOT latest.{DELETED}
             AND NOT EXISTS (SELECT FROM {staged(star)} present
-                            WHERE present.{CAPTURED_AT} = CAST(:at AS timestamp) AND {same})
+                            WHERE present.{CAPTURED_AT} = CAST(:at AS timestamp)
+                            AND {equal(star.primary_key, "present", "latest")})
             AND NOT EXISTS (SELECT FROM {staged_rejected(star)} rejected
                             WHERE rejected.{CAPTURED_AT} = CAST(:at AS timestamp)
                             AND rejected.key = {key_of(star, "latest")})

@@ -12,7 +12,7 @@ from datetime import datetime
 import pyarrow as pa
 from pg8000.native import literal
 
-from etl_assets.databases import Connection, csv_chunks, names, quoted
+from etl_assets.databases import Connection, csv_chunks, equal, names, quoted
 from etl_assets.tables import CAPTURED_AT
 from etl_assets.transformation.declare import StarTable
 from etl_assets.warehouse.schema import DELETED, WAREHOUSE, relation
@@ -102,7 +102,8 @@ def reject(connection: Connection, star: StarTable, at: datetime, *, full: bool)
             ON CONFLICT (star_table, source_table, key, "column") DO UPDATE
             SET {CAPTURED_AT} = excluded.{CAPTURED_AT}, value = excluded.value, reason = excluded.reason,
                 "row" = excluded."row"
-            WHERE before."row" <> excluded."row\"""",
+            WHERE before."row" <> excluded."row"
+        """,
         **values,
     )
 
@@ -126,7 +127,7 @@ def release(connection: Connection, star: StarTable, references: Mapping[str, St
         f"(version.{quoted(column)} IS NULL OR {_present(to, f'version.{quoted(column)}')})"
         for column, to in references.items()
     )
-    there = " AND ".join(f"there.{quoted(name)} = version.{quoted(name)}" for name in (*star.primary_key, CAPTURED_AT))
+    there = equal((*star.primary_key, CAPTURED_AT), "there", "version")
     columns = (*star.captured_columns.names, DELETED)
     found = connection.run(
         f"""WITH released AS (
@@ -203,7 +204,7 @@ def set_apart_at(connection: Connection, star: StarTable, at: datetime) -> list[
 
 def outstanding(connection: Connection, star: StarTable) -> int:
     """Count the rows whose present state is not in the warehouse."""
-    same = " AND ".join(f"later.{quoted(name)} = version.{quoted(name)}" for name in star.primary_key)
+    same = equal(star.primary_key, "later", "version")
     [[count]] = connection.run(
         f"""SELECT count(*) FROM (
                 SELECT key FROM {_REJECTED} WHERE star_table = :star

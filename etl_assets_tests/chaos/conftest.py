@@ -1,11 +1,11 @@
 """What the attempts share: a quiet company, a seed, and figures for the report."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date
 
 import pytest
 
-from etl_assets.databases import Connection, connect
+from etl_assets.databases import connect
 from etl_assets.simulator.activity import Totesys
 from etl_assets.simulator.postgres import Server
 from etl_assets_tests.chaos import SEED, history
@@ -42,9 +42,3 @@ def totesys_url(server: Server, quiet_totesys: str) -> str:
 def quiet(platform: Platform) -> Platform:
     """The platform over three days of totesys."""
     return platform
-
-
-@pytest.fixture
-def source(totesys_url: str) -> Iterator[Connection]:
-    with connect(totesys_url) as connection:
-        yield connection

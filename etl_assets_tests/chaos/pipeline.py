@@ -3,19 +3,21 @@
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 
 from etl_assets.buckets import Bucket
 from etl_assets.captures import Capture, in_partition
 from etl_assets.databases import connect
 from etl_assets.ingestion import capture
 from etl_assets.storage import StarFile, open_star, read_captured, write_star
-from etl_assets.tables import Conformed, Table
+from etl_assets.tables import REJECTED, Conformed, Table
 from etl_assets.totesys import TOTESYS_TABLES
 from etl_assets.transformation import STAR_TABLES
 from etl_assets.transformation.assets import joins, transform
 from etl_assets.warehouse.load import load
 
 SOURCE: Mapping[str, Table] = {table.name: table for table in TOTESYS_TABLES}
+STAR = {star.name: star for star in STAR_TABLES}
 
 
 @dataclass(frozen=True)
@@ -31,20 +33,13 @@ class Pipeline:
 
     def transform(self, partition: str) -> None:
         made: dict[str, Conformed] = {}
-        waiting = list(STAR_TABLES)
-        while waiting:
-            star = waiting.pop(0)
-            needed = star.inputs(STAR_TABLES)
-            if any(other.name in needed for other in waiting):
-                waiting.append(star)
+        for name in TopologicalSorter({star.name: star.inputs(STAR_TABLES) for star in STAR_TABLES}).static_order():
+            if name in SOURCE:
+                made[name] = read_captured(self.lake, SOURCE[name], partition)
                 continue
-            inputs = {
-                name: made[name] if name in made else read_captured(self.lake, SOURCE[name], partition)
-                for name in needed
-            }
-            made[star.name] = transform(star, inputs)
-            write_star(self.lake, star.name, partition, made[star.name])
-            made[star.name] = Conformed(made[star.name].rows, made[star.name].rejected.slice(0, 0))
+            result = transform(STAR[name], {needed: made[needed] for needed in STAR[name].inputs(STAR_TABLES)})
+            write_star(self.lake, name, partition, result)
+            made[name] = Conformed(result.rows, REJECTED.empty_table())  # as its file gives them to the next
 
     def load(self, partition: str, files: Mapping[str, StarFile] | None = None) -> None:
         with ExitStack() as stack, connect(self.warehouse_url) as connection:

@@ -37,17 +37,14 @@ def run(
     platform: Platform, *, job: str = ETL, partition: str | None = None, full: bool = False, at: Point | None = None
 ) -> ForkServerProcess:
     """Start a run; it kills itself with SIGKILL at a point, if one is given."""
-    process = _CONTEXT.Process(
-        target=_run,
-        args=(_variables(platform), platform.now, job, partition or platform.partition, full, at, None),
-    )
+    return _start(platform, job, partition or platform.partition, full, at)
+
+
+def _start(platform: Platform, *how: Any) -> ForkServerProcess:
+    aws = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    process = _CONTEXT.Process(target=_run, args=(platform.variables | aws, platform.now, *how))
     process.start()
     return process
-
-
-def _variables(platform: Platform) -> dict[str, str]:
-    aws = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-    return platform.variables | aws
 
 
 def finish(process: ForkServerProcess) -> int:
@@ -57,13 +54,9 @@ def finish(process: ForkServerProcess) -> int:
     return process.exitcode
 
 
-def points(platform: Platform, notes: Path, *, full: bool = False) -> dict[str, int]:
+def points(platform: Platform, notes: Path) -> dict[str, int]:
     """Run to the end, and give how often each thing happened at which a run can be killed."""
-    process = _CONTEXT.Process(
-        target=_run, args=(_variables(platform), platform.now, ETL, platform.partition, full, None, notes)
-    )
-    process.start()
-    assert finish(process) == 0
+    assert finish(_start(platform, ETL, platform.partition, False, None, notes)) == 0
     lines = (line.rpartition(" ") for line in notes.read_text().splitlines())
     return {label: int(count) for label, _, count in lines}
 
@@ -75,7 +68,7 @@ def _run(
     partition: str,
     full: bool,
     at: Point | None,
-    notes: Path | None,
+    notes: Path | None = None,
 ) -> None:
     os.environ.update(variables)
     config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

@@ -26,18 +26,15 @@ MISSED = 3
 
 
 @contextmanager
-def daemon(platform: Platform, home: Path) -> Iterator[Callable[..., str]]:
-    """Run Dagster's daemon over the platform; give a way to run its command line."""
+def daemon(platform: Platform, home: Path) -> Iterator[None]:
+    """Run Dagster's daemon over the platform, with the sensor switched on."""
     home.mkdir()
     (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     environment = os.environ | platform.variables | {"DAGSTER_HOME": str(home), "PARTITIONS_START": "2024-01-01"}
     workspace = ["--workspace", str(ROOT / "workspace.yaml")]
 
-    def dagster(*command: str) -> str:
-        full = [sys.executable, "-m", "dagster", *command, *workspace]
-        return subprocess.run(full, env=environment, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-
-    dagster("sensor", "start", "catch_up")
+    start = [sys.executable, "-m", "dagster", "sensor", "start", "catch_up", *workspace]
+    subprocess.run(start, env=environment, cwd=ROOT, check=True, capture_output=True)
     with (home / "log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "dagster._daemon", "run", *workspace],
@@ -49,7 +46,7 @@ def daemon(platform: Platform, home: Path) -> Iterator[Callable[..., str]]:
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         try:
-            yield dagster
+            yield
         finally:
             os.killpg(process.pid, signal.SIGTERM)
             try:
@@ -68,7 +65,7 @@ def test_what_was_captured_while_the_warehouse_was_down_is_loaded_when_it_is_bac
     url = f"postgresql://postgres@127.0.0.1:{port}/warehouse?sslmode=disable"
     with postgres.serve(home, **settings), connect(url.replace("/warehouse", "/postgres")) as connection:
         connection.run("CREATE DATABASE warehouse")
-    platform = Platform(quiet.totesys_url, url, quiet.ingestion_url.removesuffix("/ingestion"), monkeypatch)
+    platform = Platform(quiet.totesys_url, url, quiet.buckets_url, monkeypatch)
     platform.now -= timedelta(minutes=15 * (MISSED + 1))
     for units in range(MISSED):  # ticks whose load fails
         platform.totesys("UPDATE sales_order SET units_sold = :units WHERE sales_order_id = 1", units=units)

@@ -191,4 +191,4 @@ def other_source(server: Server, quiet: Platform, monkeypatch: pytest.MonkeyPatc
     with connect(server.url(name)) as connection:
         create_schema(connection)
         Totesys(connection, seed=SEED).past(date(2024, 8, 21), date(2024, 8, 22))
-    return Platform(server.url(name), quiet.warehouse_url, quiet.ingestion_url.removesuffix("/ingestion"), monkeypatch)
+    return Platform(server.url(name), quiet.warehouse_url, quiet.buckets_url, monkeypatch)

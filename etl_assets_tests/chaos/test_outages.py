@@ -5,7 +5,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 from urllib.parse import urlsplit
@@ -20,7 +20,7 @@ from etl_assets.simulator.postgres import Server
 from etl_assets_tests.chaos import SEED
 from etl_assets_tests.chaos.faults import Request, Street, Wire, now_and_then, street
 from etl_assets_tests.chaos.history import assert_history_is_exact
-from etl_assets_tests.platform import Platform, failure
+from etl_assets_tests.platform import Platform, failure, until
 from etl_assets_tests.test_etl import assert_warehouse_equals_totesys
 
 pytestmark = pytest.mark.chaos
@@ -52,13 +52,6 @@ class Running:
         self._thread.join(timeout=seconds)
         assert self._result, "the run does not end"
         return self._result
-
-
-def until(condition: Callable[[], object], seconds: float = 60) -> None:
-    deadline = monotonic() + seconds
-    while not condition():
-        assert monotonic() < deadline, "it does not come about"
-        sleep(0.02)
 
 
 def waiting_for_a_lock(url: str) -> list[int]:
@@ -186,7 +179,7 @@ def own(quiet: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     home = tmp_path / "own"
     with postgres.serve(home, max_connections="12", superuser_reserved_connections="0") as server:
         url = server.create_database("warehouse")
-        platform = Platform(quiet.totesys_url, url, quiet.ingestion_url.removesuffix("/ingestion"), monkeypatch)
+        platform = Platform(quiet.totesys_url, url, quiet.buckets_url, monkeypatch)
         platform.run()
         platform.next_window()
         platform.totesys(EDIT)
@@ -217,16 +210,12 @@ def test_a_server_out_of_connections_is_asked_again(
     own: tuple[Path, Server, Platform], figures: Callable[..., None]
 ) -> None:
     _, server, platform = own
-    taken = []
-    with pytest.raises(DatabaseUnavailableError, match="53300"):
-        while True:
-            context = connect(server.url())
-            context.__enter__()
-            taken.append(context)
-    run = Running(platform)
-    sleep(6)
-    for context in taken:
-        context.__exit__(None, None, None)
+    with ExitStack() as taken:
+        with pytest.raises(DatabaseUnavailableError, match="53300"):
+            while True:
+                taken.enter_context(connect(server.url()))
+        run = Running(platform)
+        sleep(6)
     result = run.result()
     assert result.success, failure(result)
     assert retries(result, "warehouse") >= 1
@@ -327,22 +316,18 @@ def test_a_slow_bucket_is_waited_for(way: tuple[Street, Platform], figures: Call
 
 
 @pytest.mark.parametrize(
-    ("method", "status", "code", "step"),
-    [
-        ("PUT", 403, "AccessDenied", "ingestion"),
-        ("GET", 403, "AccessDenied", "ingestion"),
-        ("GET", 404, "NoSuchBucket", "ingestion"),
-    ],
+    ("method", "status", "code"),
+    [("PUT", 403, "AccessDenied"), ("GET", 403, "AccessDenied"), ("GET", 404, "NoSuchBucket")],
 )
 def test_a_bucket_that_refuses_fails_the_run_at_once_and_is_named(
-    method: str, status: int, code: str, step: str, way: tuple[Street, Platform], figures: Callable[..., None]
+    method: str, status: int, code: str, way: tuple[Street, Platform], figures: Callable[..., None]
 ) -> None:
     made, platform = way
     before = platform.contents()
     made.fault = lambda request: request.command == method and request.refuse(status, code)
     result = platform.run(raise_on_error=False)
     assert not result.success
-    assert retries(result, step) == 0
+    assert retries(result, "ingestion") == 0
     assert f"bucket {platform.ingestion_url.split('/')[2]}: An error occurred ({code})" in failure(result)
     made.fault = None
     assert platform.contents() == before

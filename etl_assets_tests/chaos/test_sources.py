@@ -109,7 +109,7 @@ def test_a_dump_restored_into_a_new_cluster_loses_nothing_and_doubles_nothing(
         dump = f"{postgres.data_folder(home)}/dump.sql"
         postgres.run(home, "pg_dump", "--file", dump, "--dbname", libpq(quiet.totesys_url))
         postgres.run(home, "psql", "--quiet", "--set=ON_ERROR_STOP=1", "--file", dump, "--dbname", libpq(url))
-        restored = Platform(url, quiet.warehouse_url, quiet.ingestion_url.removesuffix("/ingestion"), quiet.environment)
+        restored = Platform(url, quiet.warehouse_url, quiet.buckets_url, quiet.environment)
         restored.now = quiet.now
         restored.next_window()
         restored.totesys("DELETE FROM payment WHERE payment_id = 3")
