@@ -4,11 +4,12 @@ What has changed is told by PostgreSQL's own row versions (`xmin`), not by `last
 always touch: docs/adr/0001-row-versions-not-timestamps.md.
 """
 
+import csv
 import hashlib
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any
 
@@ -27,7 +28,7 @@ from etl_assets.captures import (
     publish,
     stamp,
 )
-from etl_assets.catalogue import table_metadata
+from etl_assets.catalogue import Origins, described, preview, table_metadata
 from etl_assets.databases import (
     Connection,
     DatabaseResource,
@@ -44,10 +45,13 @@ from etl_assets.tables import Table
 TOTESYS = "totesys"
 INGESTION = "ingestion"
 AS_DECLARED = "as_declared"
+CAPTURE_TO_LOAD = "etl"
+"""The pool of the ops that capture and load: of all runs that have one of them, one is under way at a time."""
 
 _SCHEMA = "public"
 _LOCK = "totesys ETL: capture"  # hashed by the server into the key of an advisory lock
 _BLOCK_BYTES = 1024 * 1024
+_HEAD_BYTES = 16 * 1024
 _TICK = timedelta(microseconds=1)
 # Row versions are 32 bits wide: an age beyond half of that cannot be told from a negative one.
 _OLDEST_HORIZON = 2**31 - 1
@@ -76,11 +80,12 @@ class LaterWindowCapturedError(Exception):
 
 @dataclass(frozen=True)
 class CaptureResult:
-    """The captures made, where the source deviates harmlessly, and the seconds each table took."""
+    """The captures made, and by table where the source deviates harmlessly, the seconds it took and its first rows."""
 
     captures: Sequence[Capture]
     deviations: Mapping[str, Sequence[str]]
     seconds: Mapping[str, float]
+    first_rows: Mapping[str, Sequence[Mapping[str, str]]]
 
 
 def capture(
@@ -118,6 +123,7 @@ def capture(
     deviations(connection, _SCHEMA, TOTESYS, declared)  # the lock would tell less of a table that is missing
     made: list[Capture] = []
     seconds = dict.fromkeys(by_name, 0.0)
+    heads = dict.fromkeys(by_name, b"")
     with transaction(connection, "ISOLATION LEVEL REPEATABLE READ READ ONLY"):
         # Before the snapshot: a concurrent TRUNCATE or ALTER would not heed it (PostgreSQL manual, “Caveats” of MVCC).
         connection.run(f"LOCK TABLE {', '.join(_relation(table) for table in by_name)} IN ACCESS SHARE MODE")
@@ -142,8 +148,8 @@ def capture(
                 horizon = None if full_because or not previous else previous.horizon
                 query = _query(table, by_name, tuple(joins), horizon)
                 key = f"{folder(table.name, partition)}/{table.name}-{stamp(captured_at)}.csv"
-                if file := _copy(connection, query, bucket, key):
-                    files[table.name] = file
+                if copied := _copy(connection, query, bucket, key):
+                    files[table.name], heads[table.name] = copied
                 seconds[table.name] += monotonic() - started
             made.append(
                 Capture(
@@ -158,7 +164,23 @@ def capture(
             )
     for each in made:
         publish(bucket, each)
-    return CaptureResult(made, deviating, seconds)
+    return CaptureResult(made, deviating, seconds, {name: _first_rows(head) for name, head in heads.items()})
+
+
+def activity(connection: Connection, tables: Sequence[Table]) -> tuple[int, datetime]:
+    """Give a number that differs when rows of the tables were written, and the time by the source's clock, UTC (naive).
+
+    It is the sum of the writes that PostgreSQL's cumulative statistics have counted, some seconds late (PostgreSQL
+    manual, “The Cumulative Statistics System”).
+    """
+    [[writes, now]] = connection.run(
+        """SELECT CAST(coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0) AS bigint),
+                  clock_timestamp() AT TIME ZONE 'UTC'
+           FROM pg_stat_user_tables WHERE schemaname = :schema AND relname = ANY(:tables)""",
+        schema=_SCHEMA,
+        tables=[table.name for table in tables],
+    )
+    return writes, now
 
 
 def _full_because(previous: Capture | None, source: Source, snapshot: str) -> str | None:
@@ -217,22 +239,25 @@ def _affected(table: str, tables: Mapping[str, Table], joins: Sequence[Join], ho
 
 
 class _Digest(io.RawIOBase):
-    """Passes blocks on to an object, and keeps their checksum."""
+    """Passes blocks on to an object, and keeps their checksum, and the first bytes."""
 
     def __init__(self, target: NewObject) -> None:
         super().__init__()
         self._target = target
         self.sha256 = hashlib.sha256()
+        self.head = b""
 
     def writable(self) -> bool:
         return True
 
     def write(self, block: Any) -> int:
         self.sha256.update(block)
+        if not self.head:
+            self.head = bytes(block[:_HEAD_BYTES])
         return self._target.write(block)
 
 
-def _copy(connection: Connection, query: str, bucket: Bucket, key: str) -> CapturedFile | None:
+def _copy(connection: Connection, query: str, bucket: Bucket, key: str) -> tuple[CapturedFile, bytes] | None:
     with bucket.create(key) as target:
         digest = _Digest(target)
         buffer = io.BufferedWriter(digest, _BLOCK_BYTES)
@@ -241,7 +266,13 @@ def _copy(connection: Connection, query: str, bucket: Bucket, key: str) -> Captu
         if not rows:
             target.discard()
             return None
-    return CapturedFile(key, rows, target.size, digest.sha256.hexdigest())
+    return CapturedFile(key, rows, target.size, digest.sha256.hexdigest()), digest.head
+
+
+def _first_rows(head: bytes) -> list[dict[str, str]]:
+    """Read the first rows off the first bytes of CSV; the last row, which may be cut, is left out if it may be."""
+    rows = list(csv.DictReader(io.StringIO(head.decode(errors="replace"), newline="")))
+    return rows if len(head) < _HEAD_BYTES else rows[:-1]
 
 
 class CaptureConfig(dg.Config):
@@ -264,7 +295,7 @@ def totesys_assets(tables: Iterable[Table]) -> list[dg.AssetSpec]:
         dg.AssetSpec(
             [TOTESYS, table.name],
             description=f"{table.description} The live table, read only.",
-            metadata=table_metadata(table, f"{TOTESYS}.{_SCHEMA}.{table.name}"),
+            metadata=table_metadata(table, table_name=f"{TOTESYS}.{_SCHEMA}.{table.name}"),
             kinds={"postgres", "table"},
         )
         for table in tables
@@ -282,8 +313,8 @@ def ingestion_assets(
             dg.AssetSpec(
                 [INGESTION, table.name],
                 deps=[[TOTESYS, table.name]],
-                description=f"{table.description} A row as it stood when captured.",
-                metadata=table_metadata(table, versioned=True),
+                description=described(f"{table.description} A row as it stood when captured.", _origins(table)),
+                metadata=table_metadata(table, origins=_origins(table), versioned=True),
                 kinds={"postgres", "csv"},
             ).with_io_manager_key("ingestion_io_manager")
             for table in tables
@@ -298,8 +329,10 @@ def ingestion_assets(
             for table in tables
         ],
         partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
         can_subset=False,
         retry_policy=RETRY_OUTAGES,
+        pool=CAPTURE_TO_LOAD,
     )
     def ingestion(
         context: dg.AssetExecutionContext,
@@ -307,61 +340,75 @@ def ingestion_assets(
         totesys: DatabaseResource,
         ingestion_bucket: BucketResource,
     ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
-        partition = context.partition_key
+        present = str(partitions.get_last_partition_key())
         with permanent_failures_not_retried():
             bucket = ingestion_bucket.open()
-            if partition != partitions.get_last_partition_key():
-                if config.full_capture:
-                    raise NotThePresentPartitionError(partition)
-                yield from _nothing_captured(tables, in_partition(bucket, partition))
-                return
-            with totesys.connect() as connection:
-                result = capture(connection, bucket, tables, joins, partition, full=config.full_capture)
-        for made in result.captures:
-            context.log.info(
-                f"captured {sum(file.rows for file in made.files.values())} rows at {made.captured_at}"
-                + (f", all, because {made.full_because}" if made.full else "")
+            for partition in context.partition_keys:
+                if partition != present:
+                    if config.full_capture:
+                        raise NotThePresentPartitionError(partition)
+                    _tell_nothing_captured(context, tables, partition, in_partition(bucket, partition))
+            result = None
+            if present in context.partition_keys:
+                with totesys.connect() as connection:
+                    result = capture(connection, bucket, tables, joins, present, full=config.full_capture)
+                _tell(context, tables, bucket, result)
+        for table in tables:
+            deviations = result.deviations[table.name] if result else ()
+            yield dg.MaterializeResult(
+                asset_key=[INGESTION, table.name], check_results=[_as_declared(table, deviations)]
             )
-        yield from _materializations(tables, bucket, result)
 
     return ingestion
 
 
-def _materializations(tables: Sequence[Table], bucket: Bucket, result: CaptureResult) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
+def _origins(table: Table) -> Origins:
+    return {column: [((TOTESYS, table.name), column)] for column in table.columns.names}
+
+
+def _tell(context: dg.AssetExecutionContext, tables: Iterable[Table], bucket: Bucket, result: CaptureResult) -> None:
+    """Tell what was captured: to the log, and for each table to the catalogue."""
+    for made in result.captures:
+        rows = sum(file.rows for file in made.files.values())
+        context.log.info(
+            f"captured {rows} rows at {made.captured_at}"
+            + (f", all, because {made.full_because}" if made.full else ""),
+            extra={"capture": made.id, "captured_at": made.captured_at.isoformat(), "rows": rows},
+        )
     made = result.captures[-1]
     for table in tables:
         files = [capture.files[table.name] for capture in result.captures if table.name in capture.files]
-        metadata: dict[str, Any] = {
+        facts: dict[str, Any] = {
             "dagster/row_count": sum(file.rows for file in files),
             "bytes": sum(file.bytes for file in files),
-            "captured_at": str(made.captured_at),
+            "captured_at": dg.MetadataValue.timestamp(made.captured_at.replace(tzinfo=UTC)),
             "full": made.full_because or "no, what changed",
-            "seconds": result.seconds[table.name],
+            "seconds_read_and_write": result.seconds[table.name],
+            "preview": preview(table, result.first_rows[table.name]),
         }
         if files:
-            metadata["dagster/uri"] = f"{bucket.url}/{files[-1].key}"
-        yield _materialization(table, metadata, result.deviations[table.name])
+            facts["dagster/uri"] = f"{bucket.url}/{files[-1].key}"
+        context.add_asset_metadata(facts, asset_key=[INGESTION, table.name], partition_key=made.partition)
 
 
-def _nothing_captured(tables: Sequence[Table], already: Sequence[Capture]) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
+def _tell_nothing_captured(
+    context: dg.AssetExecutionContext, tables: Iterable[Table], partition: str, already: Sequence[Capture]
+) -> None:
     """Tell that a partition that is not the present one gets no capture: the source has no memory."""
     for table in tables:
-        rows = sum(made.files[table.name].rows for made in already if table.name in made.files)
-        metadata = {
-            "dagster/row_count": rows,
+        facts = {
+            "dagster/row_count": sum(made.files[table.name].rows for made in already if table.name in made.files),
             "captured": "nothing: totesys has no memory, a capture is only made into the present partition. "
             f"The {len(already)} captures of this one are kept, and all downstream of them can be made again.",
         }
-        yield _materialization(table, metadata, deviations=())
+        context.add_asset_metadata(facts, asset_key=[INGESTION, table.name], partition_key=partition)
 
 
-def _materialization(table: Table, metadata: Mapping[str, Any], deviations: Sequence[str]) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    key = [INGESTION, table.name]
-    check = dg.AssetCheckResult(
-        asset_key=key,
+def _as_declared(table: Table, deviations: Sequence[str]) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=[INGESTION, table.name],
         check_name=AS_DECLARED,
         passed=not deviations,
         severity=dg.AssetCheckSeverity.WARN,
         metadata={"deviations": "; ".join(deviations) or "none"},
     )
-    return dg.MaterializeResult(asset_key=key, metadata=metadata, check_results=[check])

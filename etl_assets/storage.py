@@ -1,4 +1,4 @@
-"""How Dagster reads and writes the buckets: their resource, and the IO managers over captured CSV and star Parquet.
+"""What lies in the buckets: captured CSV and star Parquet, and how Dagster reaches them.
 
 A star table of a partition lies at `<table>/<partition folder>/<table>-<time written>.parquet`; rows set apart on
 the way lie under the same name below `rejected/`. The newest file of a partition counts.
@@ -34,9 +34,6 @@ from etl_assets.tables import (
     conform,
     frame,
 )
-
-CONFORMED = dg.PythonObjectDagsterType(Conformed, description="Rows that fit their declaration, and what was rejected.")
-"""Asked for by an input that wants the rejected rows too; any other gets a pandas frame of the rest."""
 
 _CHUNK_BYTES = 4 * 1024 * 1024
 _CAPTURES = b"captures"
@@ -211,7 +208,7 @@ def _parse_as(chunk: bytes, column_names: Sequence[str], types: Mapping[str, pa.
 
 
 class CapturedCsvIOManager(dg.IOManager):
-    """Reads ingestion assets. They are written by the capture itself, which streams them."""
+    """Reads ingestion assets as frames. They are written by the capture itself, which streams them."""
 
     def __init__(self, bucket: BucketResource, tables: Iterable[Table]) -> None:
         self._bucket = bucket
@@ -221,11 +218,12 @@ class CapturedCsvIOManager(dg.IOManager):
         """Refuse: an ingestion asset is what a capture read, never a value."""
         raise NotImplementedError(f"{context.asset_key.to_user_string()} is written by the capture alone")
 
-    def load_input(self, context: dg.InputContext) -> Conformed | pd.DataFrame:
-        """Give the rows of a partition, typed as declared, each with its `captured_at`."""
+    def load_input(self, context: dg.InputContext) -> pd.DataFrame:
+        """Give the rows of the partitions, typed as declared, each with its `captured_at`."""
         with permanent_failures_not_retried():
             table = self._tables[context.asset_key.path[-1]]
-            return _as_asked(context, read_captured(self._bucket.open(), table, context.asset_partition_key))
+            read = [read_captured(self._bucket.open(), table, key) for key in context.asset_partition_keys]
+            return frame(concat(read, table).rows)
 
 
 def captured_csv_io_manager(tables: Iterable[Table]) -> dg.IOManagerDefinition:
@@ -260,6 +258,11 @@ def open_star(bucket: Bucket, table: str, partition: str, captures: Set[str] = f
     raise NotTransformedError(table, partition, missing)
 
 
+def read_star(file: StarFile) -> pa.Table:
+    """Read the rows of a star table."""
+    return file.rows.read(use_threads=False)
+
+
 def _read_rejected(bucket: Bucket, key: str, rows: pq.ParquetFile) -> pa.Table:
     if not json.loads(rows.schema_arrow.metadata[_REJECTED]):
         return REJECTED.empty_table()
@@ -290,32 +293,26 @@ def _write_parquet(bucket: Bucket, key: str, rows: pa.Table) -> int:
 
 
 class StarParquetIOManager(dg.IOManager):
-    """Writes and reads transformation assets."""
+    """Reads transformation assets as frames. They write themselves, with the rows they rejected."""
 
     def __init__(self, bucket: BucketResource) -> None:
         self._bucket = bucket
 
-    def handle_output(self, context: dg.OutputContext, obj: Conformed) -> None:
-        """Write the rows as a new file, and before it those rejected as another."""
-        with permanent_failures_not_retried():
-            bucket = self._bucket.open()
-            key, size = write_star(bucket, context.asset_key.path[-1], context.asset_partition_key, obj)
-        context.add_output_metadata({"bytes": size, "dagster/uri": f"{bucket.url}/{key}"})
+    def handle_output(self, context: dg.OutputContext, obj: object) -> None:
+        """Refuse: a star table is written with what was rejected, by the asset that makes it."""
+        raise NotImplementedError(f"{context.asset_key.to_user_string()} writes itself")
 
-    def load_input(self, context: dg.InputContext) -> Conformed | pd.DataFrame:
-        """Give the rows of a partition."""
-        table, partition = context.asset_key.path[-1], context.asset_partition_key
-        with permanent_failures_not_retried(), open_star(self._bucket.open(), table, partition) as file:
-            rows = file.rows.read(use_threads=False)
-        return _as_asked(context, Conformed(rows, REJECTED.empty_table()))
+    def load_input(self, context: dg.InputContext) -> pd.DataFrame:
+        """Give the rows of the partitions."""
+        table, parts = context.asset_key.path[-1], []
+        with permanent_failures_not_retried():
+            for partition in context.asset_partition_keys:
+                with open_star(self._bucket.open(), table, partition) as file:
+                    parts.append(read_star(file))
+        return frame(pa.concat_tables(parts))
 
 
 @dg.io_manager(required_resource_keys={"transformation_bucket"})
 def star_parquet_io_manager(context: dg.InitResourceContext) -> StarParquetIOManager:
     """Make the IO manager of the transformation bucket."""
     return StarParquetIOManager(context.resources.transformation_bucket)
-
-
-def _as_asked(context: dg.InputContext, rows: Conformed) -> Conformed | pd.DataFrame:
-    """Give a frame, or both the rows and those rejected to an input declared so."""
-    return rows if context.dagster_type is CONFORMED else frame(rows.rows)

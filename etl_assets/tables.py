@@ -1,15 +1,16 @@
 """The schema vocabulary: what a table is, in Arrow types, and the one boundary where rows are made to fit.
 
 A column is an Arrow field: `columns(staff_id=pa.int32())` may not be null, `optional(pa.string())` may,
-`enum("SALE", "PURCHASE")` is one of these texts.
+`enum("SALE", "PURCHASE")` is one of these texts, `about("Their e-mail address.", personal(pa.string()))` says what it
+holds and that it tells of a person.
 """
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from graphlib import TopologicalSorter
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -24,8 +25,9 @@ CAPTURED_AT_TYPE = pa.timestamp("us")
 
 MONEY = pa.decimal128(10, 2)
 
-
 _ENUM = b"enum"
+_DESCRIPTION = b"description"
+_PERSONAL = b"personal"
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,11 @@ class _Column:
     type: pa.DataType
     nullable: bool = False
     values: tuple[str, ...] = ()
+    description: str = ""
+    personal: bool = False
+
+
+AnyColumn: TypeAlias = pa.DataType | _Column
 
 
 def optional(type_: pa.DataType) -> _Column:
@@ -45,21 +52,60 @@ def enum(*values: str) -> _Column:
     return _Column(pa.string(), values=values)
 
 
-def columns(**types: pa.DataType | _Column) -> pa.Schema:
+def about(description: str, column: AnyColumn) -> _Column:
+    """Say what a column holds."""
+    return replace(_column(column), description=description)
+
+
+def personal(column: AnyColumn) -> _Column:
+    """Declare that a column tells of a person: its values are shown to nobody who does not ask for them."""
+    return replace(_column(column), personal=True)
+
+
+def _column(declared: AnyColumn) -> _Column:
+    return declared if isinstance(declared, _Column) else _Column(declared)
+
+
+def columns(**types: AnyColumn) -> pa.Schema:
     """Declare the columns of a table, in order; none may be null unless `optional`."""
-    return pa.schema(
-        _field(name, type_ if isinstance(type_, _Column) else _Column(type_)) for name, type_ in types.items()
-    )
+    return pa.schema(_field(name, _column(type_)) for name, type_ in types.items())
 
 
 def _field(name: str, column: _Column) -> pa.Field:
-    metadata = {_ENUM: json.dumps(column.values)} if column.values else None
-    return pa.field(name, column.type, column.nullable, metadata)
+    metadata: dict[bytes, str] = {}
+    if column.values:
+        metadata[_ENUM] = json.dumps(column.values)
+    if column.description:
+        metadata[_DESCRIPTION] = column.description
+    if column.personal:
+        metadata[_PERSONAL] = ""
+    return pa.field(name, column.type, column.nullable, metadata or None)
 
 
 def enum_values(column: pa.Field) -> tuple[str, ...]:
     """Give the values that a column was declared to have; none if it is no enum."""
     return tuple(json.loads((column.metadata or {}).get(_ENUM, b"[]")))
+
+
+def description_of(column: pa.Field) -> str:
+    """Give what a column was declared to hold; empty if that was not said."""
+    return str((column.metadata or {}).get(_DESCRIPTION, b""), "utf-8")
+
+
+def is_personal(column: pa.Field) -> bool:
+    """Tell whether a column was declared to tell of a person."""
+    return _PERSONAL in (column.metadata or {})
+
+
+def inherited(column: pa.Field, origins: Iterable[pa.Field]) -> pa.Field:
+    """Give a column with the description of the one it is made of, if it has none, and personal if any of them is."""
+    origins = tuple(origins)
+    noted = dict(column.metadata or {})
+    if _DESCRIPTION not in noted and len(origins) == 1:
+        noted[_DESCRIPTION] = description_of(origins[0]).encode()
+    if any(map(is_personal, origins)):
+        noted[_PERSONAL] = b""
+    return column.with_metadata(noted or None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +129,9 @@ class Table:
     @property
     def captured_columns(self) -> pa.Schema:
         """Its columns, and `captured_at` at the end."""
-        return self.columns.append(pa.field(CAPTURED_AT, CAPTURED_AT_TYPE, nullable=False))
+        return self.columns.append(
+            _field(CAPTURED_AT, about("When its capture was made, UTC by the source's clock.", CAPTURED_AT_TYPE))
+        )
 
 
 AnyTable = TypeVar("AnyTable", bound=Table)

@@ -10,8 +10,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from etl_assets.definitions import definitions, defs
-from etl_assets.environment import EnvironmentVariableError
+from etl_assets.definitions import defs
+from etl_assets.environment import EnvironmentVariableError, Settings
 from etl_assets.tables import columns
 from etl_assets.totesys import TOTESYS_TABLES
 from etl_assets.transformation import STAR_TABLES
@@ -70,7 +70,7 @@ def test_every_asset_has_group_owner_kinds_description_and_columns() -> None:
 @pytest.mark.parametrize("start", ["yesterday", "2026-13-01", "2026-11-01-00:00"])
 def test_a_malformed_start_of_partitions_is_one_line_that_names_it(start: str) -> None:
     with pytest.raises(EnvironmentVariableError, match=f"^PARTITIONS_START must be a date .*{start}"):
-        definitions(partitions_start=start)
+        Settings.from_environment({"PARTITIONS_START": start})
 
 
 @pytest.mark.parametrize(

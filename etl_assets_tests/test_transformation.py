@@ -11,7 +11,7 @@ from etl_assets.storage import captures_of, with_captures
 from etl_assets.tables import REJECTED, Conformed, conform, frame
 from etl_assets.totesys import TOTESYS_TABLES
 from etl_assets.transformation import STAR_TABLES
-from etl_assets.transformation.assets import joins, transform
+from etl_assets.transformation.assets import joins, same_captures, transform
 from etl_assets.transformation.dimensions import dim_counterparty, dim_currency, dim_date, dim_staff, dim_transaction
 from etl_assets.transformation.facts import fact_payment, fact_sales_order
 
@@ -157,6 +157,9 @@ def test_a_capture_that_came_while_inputs_were_read_waits_for_its_own_run() -> N
     none = REJECTED.empty_table()
     staff = with_captures(captured_rows("staff", ADA), [first])
     department = with_captures(captured_rows("department", SALES, SALES | {"captured_at": ONE}), [first, second])
-    made = transform(dim_staff, {"staff": Conformed(staff, none), "department": Conformed(department, none)})
+    made = transform(
+        dim_staff,
+        same_captures({"staff": Conformed(staff, none), "department": Conformed(department, none)}),
+    )
     assert made.rows.num_rows == 1
     assert captures_of(made.rows.schema) == {first}

@@ -128,9 +128,10 @@ def _run(instance: dg.DagsterInstance, seconds: dict[str, float]) -> None:
             partition_key=job.partitions_def.get_last_partition_key(), instance=instance, run_config=_QUIET
         )
     for event in result.asset_materializations_for_node(WAREHOUSE):
-        taken = event.metadata["seconds"].value
-        assert isinstance(taken, float)
-        seconds[event.asset_key.path[-1]] += taken
+        for part in ("seconds_read", "seconds_write"):
+            taken = event.metadata[part].value
+            assert isinstance(taken, float)
+            seconds[event.asset_key.path[-1]] += taken
 
 
 def _show(url: str, seconds: Mapping[str, float]) -> None:

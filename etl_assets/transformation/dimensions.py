@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pycountry
 
-from etl_assets.tables import CAPTURED_AT, columns, optional
+from etl_assets.tables import CAPTURED_AT, about, columns, optional
 from etl_assets.transformation.declare import star_table
 
 _DATE = pd.ArrowDtype(pa.date32())
@@ -21,14 +21,14 @@ _ADDRESS_COLUMNS = ("address_line_1", "address_line_2", "district", "city", "pos
 @star_table(
     primary_key=("date_id",),
     columns=columns(
-        date_id=pa.date32(),
-        year=pa.int32(),
-        month=pa.int32(),
-        day=pa.int32(),
-        day_of_week=pa.int32(),
-        day_name=pa.string(),
-        month_name=pa.string(),
-        quarter=pa.int32(),
+        date_id=about("The day.", pa.date32()),
+        year=about("Year.", pa.int32()),
+        month=about("Month, 1 to 12.", pa.int32()),
+        day=about("Day of the month, 1 to 31.", pa.int32()),
+        day_of_week=about("Day of the week: 1 is Monday, 7 is Sunday.", pa.int32()),
+        day_name=about("Monday to Sunday.", pa.string()),
+        month_name=about("January to December.", pa.string()),
+        quarter=about("Quarter of the year, 1 to 4.", pa.int32()),
     ),
 )
 def dim_date(**facts: pd.DataFrame) -> pd.DataFrame:
@@ -85,6 +85,7 @@ def dim_staff(staff: pd.DataFrame, department: pd.DataFrame) -> pd.DataFrame:
         country=pa.string(),
         phone=pa.string(),
     ),
+    derived_from={"location_id": "address.address_id"},
 )
 def dim_location(address: pd.DataFrame) -> pd.DataFrame:
     """Addresses that orders are delivered to, as they are now."""
@@ -93,7 +94,12 @@ def dim_location(address: pd.DataFrame) -> pd.DataFrame:
 
 @star_table(
     primary_key=("currency_id",),
-    columns=columns(currency_id=pa.int32(), currency_code=pa.string(), currency_name=pa.string()),
+    columns=columns(
+        currency_id=pa.int32(),
+        currency_code=pa.string(),
+        currency_name=about("Name of the currency by ISO 4217.", pa.string()),
+    ),
+    derived_from={"currency_name": "currency.currency_code"},
 )
 def dim_currency(currency: pd.DataFrame) -> pd.DataFrame:
     """Currencies of orders and payments, with their names by ISO 4217."""
@@ -127,6 +133,10 @@ def dim_design(design: pd.DataFrame) -> pd.DataFrame:
         counterparty_legal_country=pa.string(),
         counterparty_legal_phone_number=pa.string(),
     ),
+    derived_from={
+        "counterparty_legal_phone_number": "address.phone",
+        **{f"counterparty_legal_{column}": f"address.{column}" for column in _ADDRESS_COLUMNS},
+    },
 )
 def dim_counterparty(counterparty: pd.DataFrame, address: pd.DataFrame) -> pd.DataFrame:
     """Companies that buy from us or sell to us, as they are now, each with its legal address."""

@@ -6,14 +6,14 @@ A new fact is one more function here and nowhere else.
 import pandas as pd
 import pyarrow as pa
 
-from etl_assets.tables import MONEY, columns
+from etl_assets.tables import MONEY, about, columns
 from etl_assets.transformation.declare import star_table
 
 _STAMPS = {
-    "created_date": pa.date32(),
-    "created_time": pa.time64("us"),
-    "last_updated_date": pa.date32(),
-    "last_updated_time": pa.time64("us"),
+    "created_date": about("Day the row was made, UTC.", pa.date32()),
+    "created_time": about("Time of that day.", pa.time64("us")),
+    "last_updated_date": about("Day the row was last said to be changed, UTC.", pa.date32()),
+    "last_updated_time": about("Time of that day.", pa.time64("us")),
 }
 _DATE_KEYS = {"created_date": "dim_date", "last_updated_date": "dim_date"}
 _AGREED_KEYS = {
@@ -21,6 +21,16 @@ _AGREED_KEYS = {
     "agreed_delivery_date": "dim_date",
     "agreed_delivery_location_id": "dim_location",
 }
+
+
+def _stamps_of(table: str) -> dict[str, str]:
+    created, updated = f"{table}.created_at", f"{table}.last_updated"
+    return {
+        "created_date": created,
+        "created_time": created,
+        "last_updated_date": updated,
+        "last_updated_time": updated,
+    }
 
 
 @star_table(
@@ -43,10 +53,11 @@ _AGREED_KEYS = {
         unit_price=MONEY,
         currency_id=pa.int32(),
         design_id=pa.int32(),
-        agreed_payment_date=pa.date32(),
-        agreed_delivery_date=pa.date32(),
+        agreed_payment_date=about("Day of payment agreed on.", pa.date32()),
+        agreed_delivery_date=about("Day of delivery agreed on.", pa.date32()),
         agreed_delivery_location_id=pa.int32(),
     ),
+    derived_from=_stamps_of("sales_order") | {"sales_staff_id": "sales_order.staff_id"},
 )
 def fact_sales_order(sales_order: pd.DataFrame) -> pd.DataFrame:
     """Sales orders: every version of each that a capture saw."""
@@ -72,10 +83,11 @@ def fact_sales_order(sales_order: pd.DataFrame) -> pd.DataFrame:
         item_quantity=pa.int32(),
         item_unit_price=MONEY,
         currency_id=pa.int32(),
-        agreed_delivery_date=pa.date32(),
-        agreed_payment_date=pa.date32(),
+        agreed_delivery_date=about("Day of delivery agreed on.", pa.date32()),
+        agreed_payment_date=about("Day of payment agreed on.", pa.date32()),
         agreed_delivery_location_id=pa.int32(),
     ),
+    derived_from=_stamps_of("purchase_order"),
 )
 def fact_purchase_order(purchase_order: pd.DataFrame) -> pd.DataFrame:
     """Purchase orders: every version of each that a capture saw."""
@@ -102,8 +114,9 @@ def fact_purchase_order(purchase_order: pd.DataFrame) -> pd.DataFrame:
         currency_id=pa.int32(),
         payment_type_id=pa.int32(),
         paid=pa.bool_(),
-        payment_date=pa.date32(),
+        payment_date=about("Day the payment is due or was made.", pa.date32()),
     ),
+    derived_from=_stamps_of("payment"),
 )
 def fact_payment(payment: pd.DataFrame) -> pd.DataFrame:
     """Payments due or made: every version of each that a capture saw. Account numbers stay in totesys."""

@@ -1,59 +1,106 @@
 """The warehouse assets: one op for all, because a load is one transaction."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 
-from etl_assets.captures import in_partition
-from etl_assets.catalogue import table_metadata
-from etl_assets.databases import DatabaseResource
+from etl_assets.buckets import Bucket
+from etl_assets.captures import Capture, in_partition
+from etl_assets.catalogue import PREVIEWED, described, preview, table_metadata
+from etl_assets.databases import Connection, DatabaseResource
 from etl_assets.failures import RETRY_OUTAGES, permanent_failures_not_retried
-from etl_assets.storage import BucketResource, open_star
+from etl_assets.ingestion import CAPTURE_TO_LOAD
+from etl_assets.metrics import publish_load
+from etl_assets.storage import BucketResource, StarFile, open_star
 from etl_assets.transformation.assets import TRANSFORMATION
 from etl_assets.transformation.declare import StarTable
-from etl_assets.warehouse.load import TableLoad, load
+from etl_assets.warehouse.audit import Audit, audit
+from etl_assets.warehouse.load import Load, TableLoad, load
 from etl_assets.warehouse.schema import WAREHOUSE
-
-NOTHING_REJECTED = "nothing_rejected"
-NOTHING_REPAIRED = "repaired_rows"
 
 _SHOWN = 20
 
 
-_CHECKS = {
-    NOTHING_REJECTED: "Every row is here as it now is in totesys. One that is not is told of once, under `first`, and "
+@dataclass(frozen=True, kw_only=True)
+class _Check:
+    """What must be true of a table of the warehouse: that there are no rows of which `count` counts."""
+
+    name: str
+    description: str
+    counted: str
+    count: Callable[[Sequence[TableLoad], Audit], int]
+    facts_only: bool = False
+
+
+NOTHING_REJECTED = _Check(
+    name="nothing_rejected",
+    description="Every row is here as it now is in totesys. One that is not is told of once, under `first`, and "
     "stays in warehouse.rejected or warehouse.waiting until it is mended there.",
-    NOTHING_REPAIRED: "A full capture found nothing that those before had missed.",
-}
+    counted="outstanding",
+    count=lambda _, audited: audited.outstanding,
+)
+
+_CHECKS = (
+    NOTHING_REJECTED,
+    _Check(
+        name="repaired_rows",
+        description="A full capture found nothing that those before had missed.",
+        counted="repaired_rows",
+        count=lambda loads, _: sum(loaded.repaired for loaded in loads),
+    ),
+    _Check(
+        name="keys_unique",
+        description="No two rows have one key.",
+        counted="duplicates",
+        count=lambda _, audited: audited.duplicates,
+    ),
+    _Check(
+        name="foreign_keys_resolve",
+        description="Every row that a row refers to is here.",
+        counted="dangling",
+        count=lambda _, audited: audited.dangling,
+        facts_only=True,
+    ),
+    _Check(
+        name="current_unique",
+        description="The view of the present has each of the newest facts once.",
+        counted="more than once",
+        count=lambda _, audited: audited.not_current,
+        facts_only=True,
+    ),
+    _Check(
+        name="rows_match_capture",
+        description="The load brought as many rows as the capture's manifest tells of, and after a full capture as "
+        "many are present; those set apart are told by `nothing_rejected`.",
+        counted="rows too many or too few",
+        count=lambda loads, _: sum(loaded.unmatched for loaded in loads),
+        facts_only=True,
+    ),
+)
 
 
 def warehouse_assets(
-    star_tables: Sequence[StarTable], partitions: dg.TimeWindowPartitionsDefinition
+    star_tables: Sequence[StarTable], partitions: dg.TimeWindowPartitionsDefinition, freshness: dg.FreshnessPolicy
 ) -> dg.AssetsDefinition:
     """Make the warehouse assets."""
 
     @dg.multi_asset(
         name=WAREHOUSE,
-        specs=[
-            dg.AssetSpec(
-                [WAREHOUSE, star.name],
-                deps=[[TRANSFORMATION, star.name]],
-                description=star.description,
-                metadata=table_metadata(star, f"{WAREHOUSE}.{star.name}", versioned=bool(star.record_id)),
-                kinds={"postgres", "table"},
-            )
-            for star in star_tables
-        ],
+        specs=[_spec(star, freshness) for star in star_tables],
         check_specs=[
-            dg.AssetCheckSpec(name, asset=[WAREHOUSE, star.name], description=description)
+            dg.AssetCheckSpec(check.name, asset=[WAREHOUSE, star.name], description=check.description)
             for star in star_tables
-            for name, description in _CHECKS.items()
+            for check in _checks(star)
         ],
         partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
         can_subset=False,
         retry_policy=RETRY_OUTAGES,
+        pool=CAPTURE_TO_LOAD,
     )
     def warehouse(
         context: dg.AssetExecutionContext,
@@ -61,56 +108,107 @@ def warehouse_assets(
         ingestion_bucket: BucketResource,
         transformation_bucket: BucketResource,
     ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
-        partition = context.partition_key
-        with permanent_failures_not_retried(), ExitStack() as stack:
-            captures = in_partition(ingestion_bucket.open(), partition)
+        loads: list[Mapping[str, TableLoad]] = []
+        by_name = {star.name: star for star in star_tables}
+        with permanent_failures_not_retried(), warehouse_database.connect() as connection:
             bucket = transformation_bucket.open()
-            ids = {capture.id for capture in captures}
-            files = {
-                star.name: stack.enter_context(open_star(bucket, star.name, partition, ids)) for star in star_tables
+            for partition in context.partition_keys:
+                captures = in_partition(ingestion_bucket.open(), partition)
+                loaded = _load(context, connection, star_tables, bucket, partition, captures)
+                loads.append(loaded.tables)
+                _tell(context, loaded)
+            audits = {
+                star.name: audit(connection, star, {column: by_name[to] for column, to in star.foreign_keys.items()})
+                for star in star_tables
             }
-            connection = stack.enter_context(warehouse_database.connect())
-            done = load(connection, star_tables, captures, files)
-        context.log.info(f"loaded {len(captures)} captures, {sum(table.changed for table in done.values())} rows")
-        for name, table in done.items():
-            for row in table.set_apart[:_SHOWN]:
-                context.log.error(
-                    f"not loaded: {row.table} {row.key}, column {row.column}, value {row.value!r}: {row.reason}"
-                )
+        for star in star_tables:
+            of_star = [loaded[star.name] for loaded in loads]
             yield dg.MaterializeResult(
-                asset_key=[WAREHOUSE, name],
-                metadata={
-                    "dagster/row_count": table.changed,
-                    "rows read": table.read,
-                    "deleted": table.deleted,
-                    "captures": len(captures),
-                    "seconds": table.seconds,
-                },
-                check_results=_checks(name, table),
+                asset_key=[WAREHOUSE, star.name],
+                check_results=[_evaluated(check, star, of_star, audits[star.name]) for check in _checks(star)],
             )
 
     return warehouse
 
 
-def _checks(name: str, table: TableLoad) -> list[dg.AssetCheckResult]:
-    """Tell what a person must see to."""
-    return [
-        dg.AssetCheckResult(
-            asset_key=[WAREHOUSE, name],
-            check_name=NOTHING_REJECTED,
-            passed=not table.outstanding,
-            severity=dg.AssetCheckSeverity.ERROR,
-            metadata={
-                "outstanding": table.outstanding,
-                "new": len(table.set_apart),
-                "first": dg.MetadataValue.json([asdict(row) for row in table.set_apart[:_SHOWN]]),
-            },
+def _spec(star: StarTable, freshness: dg.FreshnessPolicy) -> dg.AssetSpec:
+    upstream = [TRANSFORMATION, star.name]
+    origins = {column: [(upstream, column)] for column in star.columns.names}
+    return dg.AssetSpec(
+        [WAREHOUSE, star.name],
+        deps=[upstream],
+        description=described(star.description, origins),
+        metadata=table_metadata(
+            star, origins=origins, table_name=f"{WAREHOUSE}.{star.name}", versioned=bool(star.record_id)
         ),
-        dg.AssetCheckResult(
-            asset_key=[WAREHOUSE, name],
-            check_name=NOTHING_REPAIRED,
-            passed=not table.repaired,
-            severity=dg.AssetCheckSeverity.ERROR,
-            metadata={"repaired_rows": table.repaired},
-        ),
-    ]
+        kinds={"postgres", "table"},
+        freshness_policy=freshness,
+    )
+
+
+def _load(
+    context: dg.AssetExecutionContext,
+    connection: Connection,
+    star_tables: Sequence[StarTable],
+    bucket: Bucket,
+    partition: str,
+    captures: Sequence[Capture],
+) -> Load:
+    """Load a partition, and note what is to be shown of it."""
+    ids = {capture.id for capture in captures}
+    with ExitStack() as stack:
+        files: dict[str, StarFile] = {
+            star.name: stack.enter_context(open_star(bucket, star.name, partition, ids)) for star in star_tables
+        }
+        loaded = load(connection, star_tables, captures, files)
+        for star in star_tables:
+            table = loaded.tables[star.name]
+            first = next(files[star.name].rows.iter_batches(PREVIEWED, use_threads=False), None)
+            facts: dict[str, Any] = {
+                "dagster/row_count": table.changed,
+                "rows_read": table.read,
+                "deleted": table.deleted,
+                "rejected": len(table.set_apart),
+                "captures": len(captures),
+                "seconds_read": table.seconds_read,
+                "seconds_write": table.seconds_write,
+                "preview": preview(star, first.to_pylist() if first else []),
+            }
+            if captures:
+                facts["captured_at"] = dg.MetadataValue.timestamp(captures[-1].captured_at.replace(tzinfo=UTC))
+            context.add_asset_metadata(facts, asset_key=[WAREHOUSE, star.name], partition_key=partition)
+    return loaded
+
+
+def _tell(context: dg.AssetExecutionContext, loaded: Load) -> None:
+    """Tell the log what was loaded, and CloudWatch that there was a load."""
+    rows = sum(table.changed for table in loaded.tables.values())
+    context.log.info(f"loaded {len(loaded.taken)} captures, {rows} rows", extra={"rows": rows})
+    for table in loaded.tables.values():
+        for row in table.set_apart[:_SHOWN]:
+            context.log.error(
+                f"not loaded: {row.table} {row.key}, column {row.column}, value {row.value!r}: {row.reason}",
+                extra=asdict(row),
+            )
+    for capture in loaded.taken:
+        age = datetime.now(UTC) - capture.captured_at.replace(tzinfo=UTC)
+        publish_load(context, seconds=age.total_seconds(), rows=rows)
+
+
+def _checks(star: StarTable) -> list[_Check]:
+    return [check for check in _CHECKS if star.record_id or not check.facts_only]
+
+
+def _evaluated(check: _Check, star: StarTable, loads: Sequence[TableLoad], audited: Audit) -> dg.AssetCheckResult:
+    count = check.count(loads, audited)
+    metadata: dict[str, Any] = {check.counted: count}
+    if check is NOTHING_REJECTED:
+        new = [row for loaded in loads for row in loaded.set_apart]
+        metadata |= {"new": len(new), "first": dg.MetadataValue.json([asdict(row) for row in new[:_SHOWN]])}
+    return dg.AssetCheckResult(
+        asset_key=[WAREHOUSE, star.name],
+        check_name=check.name,
+        passed=not count,
+        severity=dg.AssetCheckSeverity.ERROR,
+        metadata=metadata,
+    )

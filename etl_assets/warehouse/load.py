@@ -33,7 +33,7 @@ from etl_assets.warehouse.quarantine import (
     staged_rejected,
     waiting_versions,
 )
-from etl_assets.warehouse.schema import DELETED, WAREHOUSE, create_missing, relation
+from etl_assets.warehouse.schema import DELETED, WAREHOUSE, create_missing, current, relation
 
 _LOCK = "totesys ETL: load"  # hashed by the server into the key of an advisory lock
 _BATCH_ROWS = 64 * 1024
@@ -61,16 +61,26 @@ class TableLoad:
     deleted: facts closed because a full capture had them no more.
     repaired: rows that these captures changed, being full ones to find what the others had missed.
     set_apart: rows that these captures brought, new or changed, and that are not loaded.
-    outstanding: rows, of this load or before, whose present state is not in the table.
+    unmatched: rows of a fact too many or too few, compared with what was captured.
+    seconds_read, seconds_write: for staging the file, and for merging it.
     """
 
-    read: int
-    changed: int
-    deleted: int
-    repaired: int
-    set_apart: Sequence[SetApart]
-    outstanding: int
-    seconds: float
+    read: int = 0
+    changed: int = 0
+    deleted: int = 0
+    repaired: int = 0
+    set_apart: Sequence[SetApart] = ()
+    unmatched: int = 0
+    seconds_read: float = 0
+    seconds_write: float = 0
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a load did: to each table, and which captures are loaded that were not before."""
+
+    tables: Mapping[str, TableLoad]
+    taken: Sequence[Capture]
 
 
 def load(
@@ -78,7 +88,7 @@ def load(
     star_tables: Sequence[StarTable],
     captures: Sequence[Capture],
     files: Mapping[str, StarFile],
-) -> dict[str, TableLoad]:
+) -> Load:
     """Load captures, oldest first, from the files of their star tables, in one transaction.
 
     Raises:
@@ -92,11 +102,19 @@ def load(
         connection.run("SELECT pg_advisory_xact_lock(hashtextextended(:lock, 0))", lock=_LOCK)
         ordered = referenced_first(star_tables)
         create_missing(connection, ordered)
-        loaded_now = _note_loads(connection, captures)
+        taken = _note_loads(connection, captures)
         for star in ordered:
             references = {column: by_name[to] for column, to in star.foreign_keys.items()}
-            done[star.name] = _load_table(connection, star, references, captures, loaded_now, files[star.name])
-    return done
+            captured = {
+                capture.captured_at: capture.files[source].rows if source in capture.files else 0
+                for capture in captures
+                for source in star.inputs(star_tables)[:1]
+                if star.record_id
+            }
+            done[star.name] = _load_table(
+                connection, star, references, captures, {each.captured_at for each in taken}, files[star.name], captured
+            )
+    return Load(done, taken)
 
 
 def last_loaded(connection: Connection) -> str | None:
@@ -108,9 +126,9 @@ def last_loaded(connection: Connection) -> str | None:
     return found[0][0] if found else None
 
 
-def _note_loads(connection: Connection, captures: Sequence[Capture]) -> set[datetime]:
-    """Note captures as loaded; give the times of those that were not."""
-    noted = set()
+def _note_loads(connection: Connection, captures: Sequence[Capture]) -> list[Capture]:
+    """Note captures as loaded; give those that were not."""
+    noted = []
     for capture in captures:
         if capture.previous and not connection.run(
             f"SELECT 1 FROM {WAREHOUSE}.loads WHERE capture = :previous", previous=capture.previous
@@ -126,7 +144,7 @@ def _note_loads(connection: Connection, captures: Sequence[Capture]) -> set[date
             full_capture=capture.full,
         )
         if connection.row_count:
-            noted.add(capture.captured_at)
+            noted.append(capture)
     return noted
 
 
@@ -137,10 +155,13 @@ def _load_table(
     captures: Sequence[Capture],
     loaded_now: set[datetime],
     file: StarFile,
+    captured: Mapping[datetime, int],
 ) -> TableLoad:
     started = monotonic()
     read = _stage(connection, star, file.rows)
     stage_rejected(connection, star, file.rejected)
+    unmatched = sum(abs(rows - _brought(connection, star, at)) for at, rows in captured.items())
+    staged_at = monotonic()
     rejects = bool(file.rejected.num_rows) or any_rejected(connection, star)
     waits = any_waiting(connection, star)
     released = release(connection, star, references) if waits else []
@@ -164,8 +185,26 @@ def _load_table(
             _note_repairs(connection, star, at, merged - closed)
     repaired = sum(_repairs(connection, star, at) for at, capture in made.items() if capture.repairs)
     apart = [row for at in made for row in set_apart_at(connection, star, at)] if rejects or waits else []
-    left = outstanding(connection, star) if rejects or waits else 0
-    return TableLoad(read, changed, deleted, repaired, apart, left, monotonic() - started)
+    if captures and captures[-1].repairs and captures[-1].captured_at in loaded_now and star.record_id:
+        unmatched += _astray(connection, star, captured[captures[-1].captured_at])
+    return TableLoad(read, changed, deleted, repaired, apart, unmatched, staged_at - started, monotonic() - staged_at)
+
+
+def _brought(connection: Connection, star: StarTable, at: datetime) -> int:
+    """Count the rows of a capture, staged, and those of it that were rejected."""
+    [[count]] = connection.run(
+        f"""SELECT (SELECT count(*) FROM {staged(star)} WHERE {CAPTURED_AT} = CAST(:at AS timestamp))
+                 + (SELECT count(*) FROM (SELECT DISTINCT key, "row" FROM {staged_rejected(star)}
+                                          WHERE {CAPTURED_AT} = CAST(:at AS timestamp)) rejected)""",
+        at=at,
+    )
+    return int(count)
+
+
+def _astray(connection: Connection, star: StarTable, captured: int) -> int:
+    """Count the present facts too many or too few, when a full capture, the newest, had so many."""
+    [[present]] = connection.run(f"SELECT count(*) FROM {current(star)}")
+    return max(0, int(present) - captured) + max(0, captured - outstanding(connection, star) - int(present))
 
 
 def _note_repairs(connection: Connection, star: StarTable, at: datetime, rows: int) -> None:

@@ -212,8 +212,8 @@ def outstanding(connection: Connection, star: StarTable) -> int:
                 SELECT latest.key
                 FROM (SELECT DISTINCT ON (key) * FROM {_WAITING}
                       WHERE star_table = :star ORDER BY key, {CAPTURED_AT} DESC) latest,
-                     jsonb_populate_record(NULL::{staged(star)}, latest."row") version
-                WHERE NOT version.{DELETED}
+                     jsonb_populate_record(NULL::{relation(star)}, latest."row") version
+                WHERE NOT CAST(latest."row" ->> {literal(DELETED)} AS boolean)
                 AND NOT EXISTS (SELECT FROM {relation(star)} later
                                 WHERE {same} AND later.{CAPTURED_AT} > version.{CAPTURED_AT})
             ) rows""",

@@ -57,6 +57,11 @@ def relation(star: StarTable) -> str:
     return f"{WAREHOUSE}.{quoted(star.name)}"
 
 
+def current(star: StarTable) -> str:
+    """Name the view of the present version of each fact."""
+    return f"{WAREHOUSE}.{quoted(f'{star.name}_current')}"
+
+
 def create_missing(connection: Connection, ordered: Sequence[StarTable]) -> None:
     """Create what is not there, and only that: DDL on what analysts are reading would wait for them.
 
@@ -102,11 +107,10 @@ def _ddl(star: StarTable) -> Iterator[str]:
     yield f"CREATE TABLE {relation(star)} ({', '.join(definitions)})"
     yield f"COMMENT ON TABLE {relation(star)} IS {literal(star.description)}"
     if star.record_id:
-        view = f"{WAREHOUSE}.{quoted(star.name + '_current')}"
         key = names(star.primary_key)
-        yield f"""CREATE VIEW {view} AS
+        yield f"""CREATE VIEW {current(star)} AS
             SELECT * FROM (
                 SELECT DISTINCT ON ({key}) * FROM {relation(star)} ORDER BY {key}, {CAPTURED_AT} DESC
             ) latest
             WHERE NOT {DELETED}"""
-        yield f"COMMENT ON VIEW {view} IS {literal(f'{star.name}: the present version of each.')}"
+        yield f"COMMENT ON VIEW {current(star)} IS {literal(f'{star.name}: the present version of each.')}"

@@ -1,0 +1,358 @@
+"""What a person must act on is told once, and again when it is well: to SNS if there is a topic, and in the log.
+
+A problem has a key, the same while it lasts. Dagster's own storage is asked each time what has become of runs, checks,
+freshness and ticks; the sensor's cursor holds which problems are open and which messages SNS has not taken yet.
+docs/operations.md says what each alert means and what to do.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import dagster as dg
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from etl_assets.environment import Variable
+
+CRITICAL = "CRITICAL"
+WARNING = "WARNING"
+
+_LOOKS_EVERY_SECONDS = 30
+# A run that ends may become visible late, after others that ended later: finished runs are listed again for so long.
+_OVERLAP = timedelta(minutes=10)
+_SETTLES = timedelta(minutes=1)
+_FAILED_TICKS = {"SENSOR": 3, "SCHEDULE": 1}
+_FINISHED_TICKS = {"SUCCESS", "SKIPPED", "FAILURE"}
+_LATE = {"WARN": WARNING, "FAIL": CRITICAL}
+_SUBJECT_LENGTH = 100  # Amazon SNS API reference, Publish
+_CAUSE_LENGTH = 500
+_SNS_CONFIG = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "max_attempts": 2})
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Something that is wrong.
+
+    key: names it, the same while it lasts.
+    summary: one line that a person reads first.
+    facts: what else there is to say, by name.
+    severity: `CRITICAL` for what a person must act on, `WARNING` for what may become so.
+    partition: the last one it was seen in; it ends when all is well in that one or a later one.
+    only: whether it ends only when all is well in that very partition: a person had asked for it.
+    """
+
+    key: str
+    summary: str
+    facts: Mapping[str, str] = field(default_factory=dict)
+    severity: str = CRITICAL
+    partition: str = ""
+    only: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """What is sent: that a problem is there, or (`recovered`) that it is no more."""
+
+    problem: Problem
+    recovered: bool
+    at: str
+
+    @property
+    def subject(self) -> str:
+        """One line of at most 100 printable ASCII characters, as SNS demands."""
+        line = f"totesys ETL: {'recovered: ' if self.recovered else ''}{self.problem.summary}"
+        printable = line.encode("ascii", "replace").decode()
+        return printable if len(printable) <= _SUBJECT_LENGTH else f"{printable[: _SUBJECT_LENGTH - 3]}..."
+
+    @property
+    def body(self) -> str:
+        """A few short lines."""
+        head = f"{'Recovered: ' if self.recovered else ''}{self.problem.summary}"
+        return "\n".join([head, *(f"{name}: {value}" for name, value in self.problem.facts.items()), f"at: {self.at}"])
+
+    @property
+    def for_machines(self) -> str:
+        """The same as JSON."""
+        return json.dumps(
+            {
+                "state": "recovered" if self.recovered else "open",
+                "problem": self.problem.key,
+                "severity": self.problem.severity,
+                "summary": self.problem.summary,
+                "at": self.at,
+                **self.problem.facts,
+            }
+        )
+
+
+@dataclass
+class Watch:
+    """What is remembered from one look to the next.
+
+    began: what was before the first look is not told.
+    since: the last look; finished runs are listed from some minutes before it on.
+    told: the runs among those that have been seen to.
+    open: the problems that are there, by key.
+    unsent: messages that SNS has not taken.
+    """
+
+    began: datetime
+    since: datetime
+    told: list[str] = field(default_factory=list)
+    open: dict[str, Problem] = field(default_factory=dict)
+    unsent: list[Message] = field(default_factory=list)
+
+    def to_json(self) -> str:
+        """Write the cursor."""
+        return json.dumps(asdict(self), default=datetime.isoformat)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Watch":
+        """Read the cursor."""
+        noted = json.loads(text)
+        return cls(
+            began=datetime.fromisoformat(noted["began"]),
+            since=datetime.fromisoformat(noted["since"]),
+            told=noted["told"],
+            open={key: Problem(**problem) for key, problem in noted["open"].items()},
+            unsent=[Message(**message | {"problem": Problem(**message["problem"])}) for message in noted["unsent"]],
+        )
+
+    def found(self, problem: Problem, now: datetime) -> None:
+        """Note a problem; it is told if it is new, or has become worse."""
+        known = self.open.get(problem.key)
+        self.open[problem.key] = problem
+        if known is None or (known.severity, problem.severity) == (WARNING, CRITICAL):
+            self._tell(problem, recovered=False, now=now)
+
+    def well(self, key: str, now: datetime) -> None:
+        """Note that a problem is no more, if it was there."""
+        if problem := self.open.pop(key, None):
+            self._tell(problem, recovered=True, now=now)
+
+    def _tell(self, problem: Problem, *, recovered: bool, now: datetime) -> None:
+        message = Message(problem=problem, recovered=recovered, at=f"{now:%Y-%m-%d %H:%M:%S} UTC")
+        self.unsent.append(message)
+        level = logging.INFO if recovered else logging.getLevelName(problem.severity)
+        _LOG.log(level, message.subject, extra={"alert": json.loads(message.for_machines)})
+
+
+def alerts_sensor(watched: Sequence[dg.AssetKey], *, automated: bool) -> dg.SensorDefinition:
+    """Make the sensor that tells what is wrong; `watched` are the assets whose freshness counts."""
+
+    @dg.sensor(
+        name="alerts",
+        minimum_interval_seconds=_LOOKS_EVERY_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING if automated else dg.DefaultSensorStatus.STOPPED,
+    )
+    def alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        """Tell once of each failed run, failed check, late table and failing sensor or schedule, and of its recovery.
+
+        To the SNS topic that ALERTS_TOPIC_ARN names, if it is set; always as a line in the log. What SNS does not take
+        is tried again at the next look.
+        """
+        now = datetime.now(UTC)
+        watch = Watch.from_json(context.cursor) if context.cursor else Watch(began=now, since=now)
+        try:
+            look(context.instance, watched, watch, now)
+        except Exception:
+            _LOG.critical("totesys ETL: alerts cannot be told", exc_info=True)
+            raise
+        topic = os.environ.get(Variable.ALERTS_TOPIC_ARN)
+        watch.unsent = [message for message in watch.unsent if topic and not _sent(topic, message)]
+        context.update_cursor(watch.to_json())
+        return dg.SkipReason(f"{len(watch.open)} problems are open, {len(watch.unsent)} messages are not sent yet")
+
+    return alerts
+
+
+def _sent(topic: str, message: Message) -> bool:
+    """Publish a message; tell whether SNS took it."""
+    try:
+        # arn:aws:sns:<region>:<account>:<name>
+        boto3.client("sns", region_name=topic.split(":")[3], config=_SNS_CONFIG).publish(
+            TopicArn=topic,
+            Subject=message.subject,
+            Message=message.body,
+            MessageAttributes={"json": {"DataType": "String", "StringValue": message.for_machines}},
+        )
+    except (BotoCoreError, ClientError) as error:
+        _LOG.error("SNS did not take an alert; it is sent again: %s", error)
+        return False
+    return True
+
+
+def look(instance: dg.DagsterInstance, watched: Sequence[dg.AssetKey], watch: Watch, now: datetime) -> None:
+    """Note in `watch` what is wrong and what is well again, with the messages that tell of it."""
+    _look_at_runs(instance, watch, now)
+    _look_at_freshness(instance, watched, watch, now)
+    _look_at_ticks(instance, watch, now)
+
+
+def _look_at_runs(instance: dg.DagsterInstance, watch: Watch, now: datetime) -> None:
+    ended = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
+    since = max(watch.began, watch.since - _OVERLAP)
+    records = instance.get_run_records(dg.RunsFilter(statuses=ended, updated_after=since))
+    told = []
+    for record in sorted(records, key=lambda record: record.end_time or 0):
+        run = record.dagster_run
+        if run.run_id not in watch.told:
+            retried = _is_retried(instance, run)
+            if retried is None and now - record.update_timestamp.replace(tzinfo=UTC) < _SETTLES:
+                continue
+            if not retried:
+                _look_at_run(instance, run, watch, now)
+        told.append(run.run_id)
+    watch.told = told
+    watch.since = now
+
+
+def _is_retried(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool | None:
+    """Tell whether Dagster runs a run again; None if it has not decided yet."""
+    if run.status != dg.DagsterRunStatus.FAILURE or not instance.run_retries_enabled:
+        return False
+    decided = run.tags.get("dagster/will_retry")
+    return None if decided is None else decided == "true"
+
+
+@dataclass(frozen=True)
+class _Partitions:
+    """The partitions of a run, first and last; both empty if it has none."""
+
+    first: str
+    last: str
+
+    @classmethod
+    def of(cls, run: dg.DagsterRun) -> "_Partitions":
+        one = run.tags.get("dagster/partition", "")
+        return cls(
+            run.tags.get("dagster/asset_partition_range_start", one),
+            run.tags.get("dagster/asset_partition_range_end", one),
+        )
+
+    def end(self, problem: Problem | None) -> bool:
+        """Tell whether it ends a problem that these are well."""
+        return problem is not None and (
+            self.first <= problem.partition <= self.last if problem.only else problem.partition <= self.last
+        )
+
+    def __str__(self) -> str:
+        return self.first if self.first == self.last else f"{self.first} to {self.last}"
+
+
+def _look_at_run(instance: dg.DagsterInstance, run: dg.DagsterRun, watch: Watch, now: datetime) -> None:
+    partitions = _Partitions.of(run)
+    # What schedules and sensors ask for, they ask for again; what a person asks for is a matter of its own.
+    by_hand = not {"dagster/schedule_name", "dagster/sensor_name"} & run.tags.keys()
+    of = f" of {partitions}" if by_hand else ""
+    where = {"job": run.job_name, "partition": str(partitions), "run": _link(f"runs/{run.run_id}")}
+
+    def found(key: str, summary: str, facts: Mapping[str, str], *, only: bool = False) -> None:
+        facts = {name: value for name, value in {**facts, **where}.items() if value}
+        watch.found(Problem(key=key, summary=summary, facts=facts, partition=partitions.last, only=only), now)
+
+    def well(*keys: str) -> None:
+        for key in keys:
+            if partitions.end(watch.open.get(key)):
+                watch.well(key, now)
+
+    for event in _events(instance, run, dg.DagsterEventType.STEP_SUCCESS):
+        well(*(key for key in watch.open if key.partition(" of ")[0] == f"step {event.step_key}"))
+    blocked = False
+    for event in _events(instance, run, dg.DagsterEventType.ASSET_CHECK_EVALUATION):
+        check = event.asset_check_evaluation_data
+        name = f"{check.asset_key.to_user_string()}: {check.check_name}"
+        if check.passed:
+            well(f"check {name}")
+        elif check.severity == dg.AssetCheckSeverity.ERROR:
+            blocked = blocked or bool(check.blocking)
+            facts = {"asset": check.asset_key.to_user_string(), "check": check.check_name, "cause": _shown(check)}
+            found(f"check {name}", f"check failed: {name}", facts)
+    if run.status == dg.DagsterRunStatus.SUCCESS:
+        well(*(key for key in watch.open if key.partition(" of ")[0] == f"job {run.job_name}"))
+        return
+    failed = [event for event in _events(instance, run, dg.DagsterEventType.STEP_FAILURE) if event.step_key]
+    job = "a run by hand" if run.job_name.startswith("__") else run.job_name
+    if failed and not blocked:
+        step = failed[0].step_key
+        facts = {"step": ", ".join(str(event.step_key) for event in failed), "cause": _cause_of_step(failed[0])}
+        found(f"step {step}{of}", f"{job} failed at {step}", facts, only=by_hand)
+    elif not failed:
+        causes = [event.message for event in _events(instance, run, dg.DagsterEventType.RUN_FAILURE)]
+        facts = {"cause": _first_line(causes[-1] or "") if causes else "unknown"}
+        found(f"job {run.job_name}{of}", f"{job} failed", facts, only=by_hand)
+
+
+def _events(instance: dg.DagsterInstance, run: dg.DagsterRun, kind: dg.DagsterEventType) -> Iterator[dg.DagsterEvent]:
+    for record in instance.get_records_for_run(run.run_id, of_type=kind).records:
+        yield record.event_log_entry.get_dagster_event()
+
+
+def _shown(check: dg.AssetCheckEvaluation) -> str:
+    told = ", ".join(f"{name} {value.value}" for name, value in check.metadata.items())
+    return _first_line(check.description or told)
+
+
+def _cause_of_step(event: dg.DagsterEvent) -> str:
+    data = event.step_failure_data
+    if data.user_failure_data and data.user_failure_data.description:
+        return _first_line(data.user_failure_data.description)
+    return _cause(data.error)
+
+
+def _cause(error: Any) -> str:
+    """Give the first line of what an error, as Dagster keeps it, was caused by."""
+    if error is None:
+        return "unknown"
+    while error.cause:
+        error = error.cause
+    return _first_line(error.message)
+
+
+def _first_line(text: str) -> str:
+    return next(iter(text.strip().splitlines()), "")[:_CAUSE_LENGTH]
+
+
+def _link(path: str) -> str:
+    """Give the address of a page of the Dagster UI, or its last part if that is not known."""
+    return f"{os.environ.get(Variable.DAGSTER_URL, '').rstrip('/')}/{path}"
+
+
+def _look_at_freshness(
+    instance: dg.DagsterInstance, watched: Sequence[dg.AssetKey], watch: Watch, now: datetime
+) -> None:
+    states = {
+        key.to_user_string(): record.freshness_state.value
+        for key, record in instance.get_freshness_state_records(watched).items()
+    }
+    for state, severity in reversed(_LATE.items()):
+        late = [name for name, found in states.items() if found == state]
+        if late:
+            facts = {"tables": ", ".join(late), "link": _link("assets")}
+            summary = "data is late" if severity == WARNING else "data is very late"
+            watch.found(Problem(key="freshness", summary=summary, facts=facts, severity=severity), now)
+            return
+    if states and all(state == "PASS" for state in states.values()):
+        watch.well("freshness", now)
+
+
+def _look_at_ticks(instance: dg.DagsterInstance, watch: Watch, now: datetime) -> None:
+    for state in instance.all_instigator_state():
+        kind = state.instigator_type.value
+        if state.status.value == "STOPPED" or kind not in _FAILED_TICKS:
+            continue
+        ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=_FAILED_TICKS[kind] + 1)
+        ended = [tick for tick in ticks if tick.status.value in _FINISHED_TICKS][: _FAILED_TICKS[kind]]
+        key = f"{kind.lower()} {state.name}"
+        if len(ended) == _FAILED_TICKS[kind] and all(tick.status.value == "FAILURE" for tick in ended):
+            facts = {"cause": _cause(ended[0].error), "link": _link("automation")}
+            watch.found(Problem(key=key, summary=f"{key} keeps failing", facts=facts), now)
+        elif ended and ended[0].status.value != "FAILURE":
+            watch.well(key, now)

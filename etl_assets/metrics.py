@@ -1,0 +1,35 @@
+"""The dead-man's switch: each load is told to CloudWatch, whose alarm on silence works when Dagster is dead."""
+
+import os
+
+import boto3
+import dagster as dg
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from etl_assets.environment import Variable
+
+SECONDS_FROM_CAPTURE_TO_LOAD = "SecondsFromCaptureToLoad"
+ROWS_LOADED = "RowsLoaded"
+
+_CONFIG = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "max_attempts": 2})
+
+
+def publish_load(context: dg.AssetExecutionContext, seconds: float, rows: int) -> None:
+    """Publish how long a capture took to be loaded, and the rows that changed, if METRICS_NAMESPACE is set.
+
+    A load that is done does not fail for it: what CloudWatch does not take is a warning, and its alarm the alert.
+    """
+    namespace = os.environ.get(Variable.METRICS_NAMESPACE)
+    if not namespace:
+        return
+    try:
+        boto3.client("cloudwatch", config=_CONFIG).put_metric_data(
+            Namespace=namespace,
+            MetricData=[
+                {"MetricName": SECONDS_FROM_CAPTURE_TO_LOAD, "Value": seconds, "Unit": "Seconds"},
+                {"MetricName": ROWS_LOADED, "Value": rows, "Unit": "Count"},
+            ],
+        )
+    except (BotoCoreError, ClientError) as error:
+        context.log.warning(f"CloudWatch did not take the metrics of the load: {error}")
