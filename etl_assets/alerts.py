@@ -68,7 +68,7 @@ class Message:
     def subject(self) -> str:
         """One line of at most 100 printable ASCII characters, as SNS demands."""
         line = f"totesys ETL: {'recovered: ' if self.recovered else ''}{self.problem.summary}"
-        printable = line.encode("ascii", "replace").decode()
+        printable = " ".join(line.split()).encode("ascii", "replace").decode()
         return printable if len(printable) <= _SUBJECT_LENGTH else f"{printable[: _SUBJECT_LENGTH - 3]}..."
 
     @property
@@ -159,8 +159,8 @@ def alerts_sensor(watched: Sequence[dg.AssetKey], *, automated: bool) -> dg.Sens
         is tried again at the next look.
         """
         now = datetime.now(UTC)
-        watch = Watch.from_json(context.cursor) if context.cursor else Watch(began=now, since=now)
         try:
+            watch = Watch.from_json(context.cursor) if context.cursor else Watch(began=now, since=now)
             look(context.instance, watched, watch, now)
         except Exception:
             _LOG.critical("totesys ETL: alerts cannot be told", exc_info=True)

@@ -1,0 +1,355 @@
+"""What a person is told, and when: once, and once more when it is well."""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+import boto3
+import dagster as dg
+import pytest
+from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteInstigatorOrigin, RemoteRepositoryOrigin
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    InstigatorType,
+    ScheduleInstigatorData,
+    TickData,
+    TickStatus,
+)
+from dagster_shared.error import SerializableErrorInfo
+
+from etl_assets.alerts import Message, Problem, Watch, look
+from etl_assets.definitions import defs
+
+WINDOWS = dg.StaticPartitionsDefinition(["10:00", "10:15", "10:30"])
+WELL: dict[str, Any] = {"cause": "", "rows": 0, "blocking": 0}
+TABLE = dg.AssetKey(["warehouse", "fact_payment"])
+
+
+class Config(dg.Config):
+    cause: str
+    rows: int
+    blocking: int
+
+
+@dg.asset(
+    key=TABLE,
+    partitions_def=WINDOWS,
+    check_specs=[
+        dg.AssetCheckSpec("nothing_rejected", asset=TABLE),
+        dg.AssetCheckSpec("as_declared", asset=TABLE),
+        dg.AssetCheckSpec("keys_unique", asset=TABLE, blocking=True),
+    ],
+)
+def fact_payment(config: Config) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    if config.cause:
+        try:
+            raise ConnectionError(config.cause)
+        except ConnectionError as error:
+            raise RuntimeError("it could not be done") from error
+    checks = [
+        dg.AssetCheckResult(
+            check_name="nothing_rejected", passed=not config.rows, metadata={"outstanding": config.rows}
+        ),
+        dg.AssetCheckResult(check_name="as_declared", passed=False, severity=dg.AssetCheckSeverity.WARN),
+        dg.AssetCheckResult(check_name="keys_unique", passed=not config.blocking),
+    ]
+    return dg.MaterializeResult(check_results=checks)
+
+
+class Pager:
+    """A Dagster instance, what happens in it, and what is told of it."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self.instance = instance
+        self.watch = Watch(began=self.now(), since=self.now())
+        self.told()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def run(self, partition: str = "10:00", *, by_hand: bool = False, **config: Any) -> dg.DagsterRun:
+        job = dg.Definitions(
+            [fact_payment], jobs=[dg.define_asset_job("etl")], executor=dg.in_process_executor
+        ).resolve_job_def("etl")
+        done = job.execute_in_process(
+            instance=self.instance,
+            partition_key=partition,
+            run_config={"ops": {"warehouse__fact_payment": {"config": WELL | config}}},
+            raise_on_error=False,
+            tags={} if by_hand else {"dagster/schedule_name": "etl_schedule"},
+        )
+        return done.dagster_run
+
+    def told(self) -> list[str]:
+        """What there is to tell since last time."""
+        return [message.subject.removeprefix("totesys ETL: ") for message in self.messages()]
+
+    def messages(self) -> Sequence[Message]:
+        self.watch = Watch.from_json(self.watch.to_json())
+        look(self.instance, [TABLE], self.watch, self.now())
+        found, self.watch.unsent = self.watch.unsent, []
+        return found
+
+    def freshness(self, state: str) -> None:
+        change = FreshnessStateChange(
+            key=TABLE,
+            new_state=FreshnessState(state),
+            previous_state=FreshnessState.UNKNOWN,
+            state_change_timestamp=self.now().timestamp(),
+        )
+        self.instance._report_runless_asset_event(change)
+
+    def tick(self, kind: InstigatorType, name: str, status: TickStatus) -> None:
+        location = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("etl_assets"), "__repository__")
+        kept = ScheduleInstigatorData("1 3 * * *") if kind == InstigatorType.SCHEDULE else None
+        state = InstigatorState(RemoteInstigatorOrigin(location, name), kind, InstigatorStatus.RUNNING, kept)
+        if not self.instance.get_instigator_state(state.instigator_origin_id, state.selector_id):
+            self.instance.add_instigator_state(state)
+        cause = SerializableErrorInfo("CatchUpFailedError: partition 10:00\n", [], "CatchUpFailedError")
+        error = SerializableErrorInfo("Error occurred\n", [], "SensorExecutionError", cause=cause)
+        data = TickData(
+            state.instigator_origin_id,
+            name,
+            kind,
+            status,
+            self.now().timestamp(),
+            selector_id=state.selector_id,
+            error=error if status == TickStatus.FAILURE else None,
+        )
+        self.instance.create_tick(data)
+
+
+@pytest.fixture
+def pager() -> Iterator[Pager]:
+    with dg.instance_for_test() as instance:
+        yield Pager(instance)
+
+
+def test_a_failed_run_is_told_once_with_all_that_a_person_needs(pager: Pager, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_URL", "https://dagster.example/")
+    run = pager.run("10:00", cause="no connection to PostgreSQL\nand more")
+    pager.run("10:15", cause="no connection to PostgreSQL")
+    [message] = pager.messages()
+    assert message.subject == "totesys ETL: etl failed at warehouse__fact_payment"
+    assert message.body.splitlines()[:-1] == [
+        "etl failed at warehouse__fact_payment",
+        "step: warehouse__fact_payment",
+        "cause: ConnectionError: no connection to PostgreSQL",
+        "job: etl",
+        "partition: 10:00",
+        f"run: https://dagster.example/runs/{run.run_id}",
+    ]
+    told = json.loads(message.for_machines)
+    assert (told["state"], told["severity"], told["partition"]) == ("open", "CRITICAL", "10:00")
+    assert pager.told() == []
+
+
+def test_its_recovery_is_told_once(pager: Pager) -> None:
+    pager.run("10:00", cause="down")
+    pager.run("10:15", cause="down")
+    assert pager.told() == ["etl failed at warehouse__fact_payment"]
+    pager.run("10:00")
+    assert pager.told() == [], "an older partition that is well says nothing of the newest"
+    pager.run("10:15")
+    assert pager.told() == ["recovered: etl failed at warehouse__fact_payment"]
+    pager.run("10:30")
+    assert pager.told() == []
+    pager.run("10:30", cause="down")
+    assert pager.told() == ["etl failed at warehouse__fact_payment"], "again"
+
+
+def test_what_failed_and_recovered_between_two_looks_is_told_both(pager: Pager) -> None:
+    pager.run("10:00", cause="down")
+    pager.run("10:15")
+    assert pager.told() == [
+        "etl failed at warehouse__fact_payment",
+        "recovered: etl failed at warehouse__fact_payment",
+    ]
+
+
+def test_what_a_person_ran_is_a_matter_of_its_own(pager: Pager) -> None:
+    pager.run("10:00", cause="down", by_hand=True)
+    pager.run("10:15")
+    assert pager.told() == ["etl failed at warehouse__fact_payment"]
+    pager.run("10:00")
+    assert pager.told() == ["recovered: etl failed at warehouse__fact_payment"]
+
+
+def test_nothing_is_told_of_what_was_before_the_first_look(pager: Pager) -> None:
+    pager.run(cause="down")
+    sleep(0.01)
+    assert Pager(pager.instance).told() == []
+
+
+def test_a_failed_check_of_severity_error_is_told_and_a_warning_is_not(pager: Pager) -> None:
+    pager.run(rows=3)
+    [message] = pager.messages()
+    assert message.subject == "totesys ETL: check failed: warehouse/fact_payment: nothing_rejected"
+    assert "cause: outstanding 3" in message.body
+    pager.run(rows=2)
+    assert pager.told() == []
+    pager.run(rows=0)
+    assert pager.told() == ["recovered: check failed: warehouse/fact_payment: nothing_rejected"]
+
+
+def test_a_blocking_check_that_fails_a_run_is_told_as_one_problem(pager: Pager) -> None:
+    assert not pager.run(blocking=1).is_success
+    assert pager.told() == ["check failed: warehouse/fact_payment: keys_unique"]
+    pager.run()
+    assert pager.told() == ["recovered: check failed: warehouse/fact_payment: keys_unique"]
+
+
+def test_a_run_without_a_failed_step_is_told_by_its_job(pager: Pager) -> None:
+    run = pager.instance.create_run_for_job(
+        dg.Definitions([fact_payment], jobs=[dg.define_asset_job("etl")]).resolve_job_def("etl"),
+        run_config={"ops": {"warehouse__fact_payment": {"config": WELL}}},
+        tags={"dagster/schedule_name": "etl_schedule", "dagster/partition": "10:00"},
+        status=dg.DagsterRunStatus.STARTED,
+    )
+    pager.instance.report_run_failed(run, "the process was terminated by signal 9\nand more")
+    [message] = pager.messages()
+    assert message.subject == "totesys ETL: etl failed"
+    assert "cause: the process was terminated by signal 9\n" in message.body
+    pager.run("10:15")
+    assert pager.told() == ["recovered: etl failed"]
+
+
+def test_a_run_that_dagster_runs_again_is_not_told_and_one_undecided_waits(tmp_path: Path) -> None:
+    retries = {"run_retries": {"enabled": True, "max_retries": 1}}
+    with dg.instance_for_test(temp_dir=str(tmp_path), overrides=retries) as instance:
+        pager = Pager(instance)
+        pager.run(cause="down")
+        assert pager.told() == []
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+        run = Pager(instance).run(cause="down")
+    with dg.instance_for_test(temp_dir=str(tmp_path), overrides=retries) as instance:
+        pager.instance = instance
+        assert pager.told() == [], "not decided yet"
+        instance.add_run_tags(run.run_id, {"dagster/will_retry": "false"})
+        assert pager.told() == ["etl failed at warehouse__fact_payment"]
+
+
+def test_late_data_is_told_when_it_is_late_and_when_it_is_very_late(pager: Pager) -> None:
+    pager.freshness("PASS")
+    assert pager.told() == []
+    pager.freshness("WARN")
+    [late] = pager.messages()
+    assert (late.subject, late.problem.severity) == ("totesys ETL: data is late", "WARNING")
+    assert "tables: warehouse/fact_payment" in late.body
+    pager.freshness("FAIL")
+    [very_late] = pager.messages()
+    assert (very_late.subject, very_late.problem.severity) == ("totesys ETL: data is very late", "CRITICAL")
+    assert pager.told() == []
+    pager.freshness("PASS")
+    assert pager.told() == ["recovered: data is very late"]
+
+
+def test_a_sensor_that_keeps_failing_is_told_with_its_cause(pager: Pager) -> None:
+    for _ in range(2):
+        pager.tick(InstigatorType.SENSOR, "catch_up", TickStatus.FAILURE)
+    assert pager.told() == [], "once or twice is an outage"
+    pager.tick(InstigatorType.SENSOR, "catch_up", TickStatus.FAILURE)
+    [message] = pager.messages()
+    assert message.subject == "totesys ETL: sensor catch_up keeps failing"
+    assert "cause: CatchUpFailedError: partition 10:00\n" in message.body
+    pager.tick(InstigatorType.SENSOR, "catch_up", TickStatus.STARTED)
+    assert pager.told() == []
+    pager.tick(InstigatorType.SENSOR, "catch_up", TickStatus.SKIPPED)
+    assert pager.told() == ["recovered: sensor catch_up keeps failing"]
+
+
+def test_a_schedule_that_failed_is_told_at_once(pager: Pager) -> None:
+    pager.tick(InstigatorType.SCHEDULE, "etl_full_capture", TickStatus.FAILURE)
+    assert pager.told() == ["schedule etl_full_capture keeps failing"]
+
+
+def test_a_subject_is_short_and_printable_whatever_the_problem() -> None:
+    message = Message(problem=Problem(key="x", summary="café\n" * 60), recovered=False, at="now")
+    assert len(message.subject) <= 100
+    assert message.subject.isascii()
+    assert message.subject.isprintable()
+
+
+@pytest.fixture
+def topic(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+    """An SNS topic, which ALERTS_TOPIC_ARN names, and the URL of a queue that gets what is published."""
+    arn = boto3.client("sns").create_topic(Name="alerts")["TopicArn"]
+    sqs = boto3.client("sqs")
+    queue = sqs.create_queue(QueueName="alerts")["QueueUrl"]
+    queue_arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    boto3.client("sns").subscribe(TopicArn=arn, Protocol="sqs", Endpoint=queue_arn)
+    monkeypatch.setenv("ALERTS_TOPIC_ARN", arn)
+    return arn, queue
+
+
+def received(queue: str) -> list[dict[str, Any]]:
+    answer = boto3.client("sqs").receive_message(QueueUrl=queue, MaxNumberOfMessages=10)
+    return [json.loads(message["Body"]) for message in answer.get("Messages", [])]
+
+
+def evaluate(instance: dg.DagsterInstance, cursor: str | None) -> Any:
+    repository = defs.get_repository_def()
+    context = dg.build_sensor_context(instance=instance, cursor=cursor, repository_def=repository)
+    return repository.get_sensor_def("alerts").evaluate_tick(context)
+
+
+def test_sns_gets_what_there_is_to_tell(pager: Pager, topic: tuple[str, str]) -> None:
+    first = evaluate(pager.instance, None)
+    pager.run(cause="down")
+    second = evaluate(pager.instance, first.cursor)
+    [got] = received(topic[1])
+    assert got["Subject"] == "totesys ETL: etl failed at warehouse__fact_payment"
+    assert "cause: ConnectionError: down" in got["Message"]
+    assert json.loads(got["MessageAttributes"]["json"]["Value"])["job"] == "etl"
+    evaluate(pager.instance, second.cursor)
+    assert received(topic[1]) == []
+
+
+def test_what_sns_does_not_take_is_logged_and_sent_at_the_next_look(
+    pager: Pager, topic: tuple[str, str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = evaluate(pager.instance, None)
+    pager.run(cause="down")
+    with monkeypatch.context() as outage:
+        outage.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+        second = evaluate(pager.instance, first.cursor)
+    assert second.skip_message == "1 problems are open, 1 messages are not sent yet"
+    assert "SNS did not take an alert; it is sent again" in caplog.text
+    third = evaluate(pager.instance, second.cursor)
+    assert third.skip_message == "1 problems are open, 0 messages are not sent yet"
+    assert len(received(topic[1])) == 1
+
+
+def test_without_a_topic_the_log_tells(pager: Pager, caplog: pytest.LogCaptureFixture) -> None:
+    first = evaluate(pager.instance, None)
+    pager.run(cause="down")
+    with caplog.at_level(logging.INFO, "etl_assets.alerts"):
+        second = evaluate(pager.instance, first.cursor)
+        pager.run()
+        evaluate(pager.instance, second.cursor)
+    told = [(record.levelname, record.getMessage()) for record in caplog.records if record.name == "etl_assets.alerts"]
+    assert told == [
+        ("CRITICAL", "totesys ETL: etl failed at warehouse__fact_payment"),
+        ("INFO", "totesys ETL: recovered: etl failed at warehouse__fact_payment"),
+    ]
+
+
+def test_a_look_that_fails_is_critical_itself(pager: Pager, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(KeyError):
+        evaluate(pager.instance, "{}")
+    assert [record.levelname for record in caplog.records if record.name == "etl_assets.alerts"] == ["CRITICAL"]
+
+
+def test_the_cursor_does_not_grow_with_runs_that_ended_long_ago(pager: Pager) -> None:
+    pager.run()
+    pager.told()
+    assert len(pager.watch.told) == 1
+    look(pager.instance, [TABLE], pager.watch, pager.now() + timedelta(hours=1))
+    look(pager.instance, [TABLE], pager.watch, pager.now() + timedelta(hours=1))
+    assert pager.watch.told == []
