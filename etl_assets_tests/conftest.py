@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 
@@ -17,12 +17,12 @@ from etl_assets_tests.chaos import SEED
 from etl_assets_tests.platform import Platform
 
 _REGION = "eu-west-2"
-_FIGURE = "chaos: "
+_FIGURE = "figure: "
 _numbers = itertools.count()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show the figures that the attempts to break the platform noted, by test and in all."""
+    """Show the figures that tests noted, by test and in all."""
     shown: list[tuple[str, dict[str, int]]] = []
     for report in terminalreporter.getreports("passed"):
         noted = {name.removeprefix(_FIGURE): value for name, value in report.user_properties if _FIGURE in name}
@@ -37,6 +37,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         total.update(noted)
     terminalreporter.line(f"seed: {SEED}")
     terminalreporter.line(f"in all: {', '.join(f'{value:,} {name}' for name, value in total.items())}")
+
+
+@pytest.fixture
+def figures(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+    """Note figures for the report."""
+
+    def note(**values: int) -> None:
+        for name, value in values.items():
+            record_property(_FIGURE + name.replace("_", " "), value)
+
+    return note
 
 
 @pytest.fixture(scope="session")
@@ -92,15 +103,28 @@ def s3_endpoint() -> Iterator[str]:
     moto.stop()
 
 
-@pytest.fixture
-def s3_bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The URL of a new bucket."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": s3_endpoint,
+def _aws(endpoint: str) -> dict[str, str]:
+    return {
+        "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_DEFAULT_REGION": _REGION,
-    }.items():
+    }
+
+
+@pytest.fixture(scope="module")
+def aws(s3_endpoint: str) -> Iterator[None]:
+    """An AWS for all tests of a module."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in _aws(s3_endpoint).items():
+            environment.setenv(name, value)
+        yield
+
+
+@pytest.fixture
+def s3_bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a new bucket."""
+    for name, value in _aws(s3_endpoint).items():
         monkeypatch.setenv(name, value)
     name = f"bucket-{next(_numbers)}"
     boto3.client("s3").create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": _REGION})

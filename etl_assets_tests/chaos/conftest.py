@@ -1,6 +1,5 @@
-"""What the attempts share: a quiet company, a seed, and figures for the report."""
+"""What the attempts share: a quiet company, and a seed."""
 
-from collections.abc import Callable
 from datetime import date
 
 import pytest
@@ -11,17 +10,6 @@ from etl_assets.simulator.postgres import Server
 from etl_assets_tests.chaos import SEED, history
 from etl_assets_tests.conftest import fresh
 from etl_assets_tests.platform import Platform
-
-
-@pytest.fixture
-def figures(record_property: Callable[[str, object], None]) -> Callable[..., None]:
-    """Note figures for the report."""
-
-    def note(**values: int) -> None:
-        for name, value in values.items():
-            record_property(f"chaos: {name.replace('_', ' ')}", value)
-
-    return note
 
 
 @pytest.fixture(scope="session")

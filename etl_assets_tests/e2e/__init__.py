@@ -1,0 +1,1 @@
+"""What production runs, as processes of their own, from `deploy/`."""

@@ -1,0 +1,242 @@
+"""The parts of a deployment: PostgreSQL, AWS (moto), the code server, webserver and daemon, and what they tell."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from etl_assets.databases import connect
+from etl_assets.simulator import postgres
+from etl_assets.simulator.activity import Totesys, create_schema
+from etl_assets_tests.platform import until
+
+ROOT = Path(__file__).parents[2]
+_LOCATION = {"repositoryName": "__repository__", "repositoryLocationName": "etl_assets"}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Server:
+    """A PostgreSQL server on a port, which can be stopped and started."""
+
+    home: Path
+    port: int = field(default_factory=free_port)
+    _running: ExitStack = field(default_factory=ExitStack)
+
+    def start(self) -> None:
+        settings = {"listen_addresses": "127.0.0.1", "port": str(self.port), "max_connections": "200"}
+        self._running.enter_context(postgres.serve(self.home, **settings))
+
+    def stop(self) -> None:
+        self._running.close()
+
+    def url(self, database: str) -> str:
+        return f"postgresql://postgres:s3cret@127.0.0.1:{self.port}/{database}?sslmode=disable"
+
+    def create(self, database: str) -> str:
+        with connect(self.url("postgres")) as connection:
+            connection.run(f"CREATE DATABASE {database}")
+        return self.url(database)
+
+
+@dataclass
+class Deployment:
+    """All parts, and the ways in: SQL, GraphQL, SNS by a queue, CloudWatch, the logs."""
+
+    folder: Path
+    environment: Mapping[str, str]
+    sources: Server
+    warehouse_server: Server
+    queue: str
+    webserver_port: int
+    messages: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.webserver_port}"
+
+    def totesys(self, sql: str) -> list[list[Any]]:
+        with connect(self.environment["TOTESYS_DATABASE_URL"]) as connection:
+            return connection.run(sql)
+
+    def warehouse(self, sql: str) -> list[list[Any]]:
+        with connect(self.environment["WAREHOUSE_DATABASE_URL"]) as connection:
+            return connection.run(sql)
+
+    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
+        """Ask Dagster's GraphQL."""
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = urllib.request.Request(f"{self.url}/graphql", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            told = json.load(answer)
+        assert "errors" not in told, told
+        return dict(told["data"])
+
+    def switch_on(self, *sensors: str) -> None:
+        for sensor in sensors:
+            told = self.ask(
+                "mutation ($at: SensorSelector!) { startSensor(sensorSelector: $at) { __typename } }",
+                at=_LOCATION | {"sensorName": sensor},
+            )
+            assert told["startSensor"]["__typename"] == "Sensor", told
+
+    @contextmanager
+    def schedule_on(self, schedule: str) -> Iterator[None]:
+        told = self.ask(
+            """mutation ($at: ScheduleSelector!) { startSchedule(scheduleSelector: $at) {
+                __typename ... on ScheduleStateResult { scheduleState { id } } } }""",
+            at=_LOCATION | {"scheduleName": schedule},
+        )["startSchedule"]
+        assert told["__typename"] == "ScheduleStateResult", told
+        yield
+        stop = "mutation ($id: String!) { stopRunningSchedule(id: $id) { __typename } }"
+        told = self.ask(stop, id=told["scheduleState"]["id"])["stopRunningSchedule"]
+        assert told["__typename"] == "ScheduleStateResult", told
+
+    def runs(self, *statuses: str, **tags: str) -> list[dict[str, Any]]:
+        """The runs, newest first, with their tags."""
+        found = self.ask(
+            """query ($filter: RunsFilter!) { runsOrError(filter: $filter) { ... on Runs {
+                results { runId status jobName startTime endTime tags { key value } } } } }""",
+            filter={
+                "statuses": list(statuses),
+                "tags": [{"key": f"dagster/{name}", "value": value} for name, value in tags.items()],
+            },
+        )["runsOrError"]["results"]
+        return [run | {"tags": {tag["key"]: tag["value"] for tag in run["tags"]}} for run in found]
+
+    def events(self, run: str) -> list[str]:
+        """What was logged of a run."""
+        told = self.ask(
+            "query ($run: ID!) { logsForRun(runId: $run) { ... on EventConnection { events { ... on MessageEvent "
+            "{ message } } } } }",
+            run=run,
+        )
+        return [event.get("message") or "" for event in told["logsForRun"]["events"]]
+
+    def alerts(self) -> list[str]:
+        """The subjects of the alerts so far."""
+        sqs = boto3.client("sqs")
+        while found := sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10).get("Messages"):
+            for message in found:
+                self.messages.append(json.loads(message["Body"]))
+                sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
+        return [message["Subject"].removeprefix("totesys ETL: ") for message in self.messages]
+
+    def log(self, part: str) -> list[dict[str, Any]]:
+        """The lines of stdout of a part, which must all be JSON."""
+        return [json.loads(line) for line in (self.folder / f"{part}.stdout").read_text().splitlines()]
+
+
+@contextmanager
+def deployment(folder: Path, **settings: str) -> Iterator[Deployment]:
+    """Run all parts of a deployment over a week of totesys; AWS must be in the environment (moto)."""
+    sources, warehouse_server = Server(folder / "sources"), Server(folder / "warehouse")
+    with ExitStack() as stack:
+        for server in (sources, warehouse_server):
+            server.start()
+            stack.callback(postgres.remove, server.home)
+            stack.callback(server.stop)
+        with connect(sources.create("totesys")) as connection:
+            create_schema(connection)
+            Totesys(connection, seed=4).past(date(2024, 8, 15), date(2024, 8, 22))
+        sources.create("dagster")
+        arn, queue = _alerts()
+        home = folder / "dagster"
+        home.mkdir()
+        shutil.copy(ROOT / "deploy" / "dagster.yaml", home)
+        webserver_port, code_server_port = free_port(), free_port()
+        environment = os.environ | {
+            "TOTESYS_DATABASE_URL": sources.url("totesys"),
+            "WAREHOUSE_DATABASE_URL": warehouse_server.create("warehouse"),
+            "INGESTION_URL": _bucket("ingestion"),
+            "TRANSFORMATION_URL": _bucket("transformation"),
+            "ALERTS_TOPIC_ARN": arn,
+            "METRICS_NAMESPACE": "totesys-etl",
+            "DAGSTER_URL": f"http://127.0.0.1:{webserver_port}",
+            "LOG_FORMAT": "json",
+            "DAGSTER_HOME": str(home),
+            "DAGSTER_POSTGRES_HOST": "127.0.0.1",
+            "DAGSTER_POSTGRES_PORT": str(sources.port),
+            "DAGSTER_POSTGRES_USER": "postgres",
+            "DAGSTER_POSTGRES_PASSWORD": "s3cret",
+            "DAGSTER_POSTGRES_DB": "dagster",
+            "CODE_SERVER_HOST": "127.0.0.1",
+            "CODE_SERVER_PORT": str(code_server_port),
+            **settings,
+        }
+        made = Deployment(folder, environment, sources, warehouse_server, queue, webserver_port)
+        for command in ("instance migrate", "instance concurrency set etl 1"):
+            dagster = [sys.executable, "-m", "dagster", *command.split()]
+            subprocess.run(dagster, env=environment, check=True, capture_output=True)
+        workspace = ["--workspace", str(ROOT / "deploy" / "workspace.yaml"), "--log-format", "json"]
+        address = ["--host", "127.0.0.1", "--port"]
+        api = ["dagster", "api", "grpc", *address, str(code_server_port), "--module-name", "etl_assets.definitions"]
+        stack.enter_context(_part(made, "code-server", *api, "--log-format", "json"))
+        until(lambda: _listens(code_server_port), seconds=120)
+        stack.enter_context(_part(made, "webserver", "dagster_webserver", *address, str(webserver_port), *workspace))
+        stack.enter_context(_part(made, "daemon", "dagster._daemon", "run", *workspace))
+        until(lambda: _listens(webserver_port), seconds=120)
+        yield made
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _alerts() -> tuple[str, str]:
+    """Make a topic, and a queue that gets what is published there."""
+    sns, sqs = boto3.client("sns"), boto3.client("sqs")
+    arn = sns.create_topic(Name="deployment")["TopicArn"]
+    queue = sqs.create_queue(QueueName="deployment")["QueueUrl"]
+    queue_arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    sns.subscribe(TopicArn=arn, Protocol="sqs", Endpoint=queue_arn)
+    return arn, queue
+
+
+def _bucket(name: str) -> str:
+    region = boto3.session.Session().region_name
+    boto3.client("s3").create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": region})
+    return f"s3://{name}"
+
+
+@contextmanager
+def _part(made: Deployment, name: str, module: str, *arguments: str) -> Iterator[None]:
+    """Run a part in a session of its own, its output in files, and end it with all it started."""
+    with (made.folder / f"{name}.stdout").open("wb") as out, (made.folder / f"{name}.stderr").open("wb") as err:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            env=made.environment,
+            cwd=made.folder,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        try:
+            yield
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()

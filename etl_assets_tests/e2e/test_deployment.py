@@ -1,0 +1,172 @@
+"""A deployment as production runs it: a change arrives by itself, what breaks is told, what dies is run again."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from time import monotonic, sleep
+from typing import Any
+
+import boto3
+import pytest
+
+from etl_assets.databases import DatabaseUnavailableError, StatementRefusedError
+from etl_assets.metrics import ROWS_LOADED, SECONDS_FROM_CAPTURE_TO_LOAD
+from etl_assets_tests.e2e.services import Deployment, deployment
+from etl_assets_tests.platform import until
+
+pytestmark = pytest.mark.e2e
+
+PROMISED_SECONDS = 120
+FAILED = "etl failed at warehouse"
+
+
+@pytest.fixture(scope="module")
+def deployed(aws: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """A deployment whose sensors are on."""
+    settings = {"ETL_CRON": "* * * * *", "FRESHNESS_WARN_MINUTES": "2", "FRESHNESS_FAIL_MINUTES": "30"}
+    with deployment(tmp_path_factory.mktemp("deployment"), **settings) as made:
+        made.switch_on("source_activity", "catch_up", "alerts")
+        until(lambda: loaded(made), seconds=300)
+        yield made
+
+
+def loaded(deployed: Deployment) -> int:
+    try:
+        return int(deployed.warehouse("SELECT count(*) FROM warehouse.loads")[0][0])
+    except (DatabaseUnavailableError, StatementRefusedError):
+        return 0
+
+
+def units(deployed: Deployment) -> int:
+    [[sold]] = deployed.warehouse("SELECT units_sold FROM warehouse.fact_sales_order_current WHERE sales_order_id = 1")
+    return int(sold)
+
+
+def change(deployed: Deployment, to: int) -> None:
+    """Change an order, as totesys does: `last_updated` is not touched."""
+    deployed.totesys(f"UPDATE sales_order SET units_sold = {to} WHERE sales_order_id = 1")
+
+
+def await_units(deployed: Deployment, sold: int) -> None:
+    until(lambda: units(deployed) == sold, seconds=300)
+
+
+def await_alert(deployed: Deployment, subject: str) -> None:
+    until(lambda: subject in deployed.alerts(), seconds=240)
+
+
+def await_quiet(deployed: Deployment) -> None:
+    until(lambda: not deployed.runs("QUEUED", "NOT_STARTED", "STARTING", "STARTED"), seconds=240)
+
+
+def test_a_change_is_in_the_warehouse_within_two_minutes_by_itself(
+    deployed: Deployment, figures: Callable[..., None]
+) -> None:
+    seconds = []
+    for sold in (1_001, 1_002, 1_003):
+        await_quiet(deployed)
+        change(deployed, sold)
+        began = monotonic()
+        await_units(deployed, sold)
+        seconds.append(round(monotonic() - began))
+    figures(seconds_from_change_to_warehouse_at_most=max(seconds))
+    assert max(seconds) < PROMISED_SECONDS, seconds
+
+
+def test_runs_asked_for_by_schedule_and_sensor_never_overlap_nor_pile_up(deployed: Deployment) -> None:
+    await_quiet(deployed)
+    most, ends = 0, monotonic() + 100
+    with deployed.schedule_on("etl_schedule"):
+        while monotonic() < ends:
+            change(deployed, int(monotonic()))
+            most = max(most, len(deployed.runs("QUEUED", "NOT_STARTED")))
+            sleep(1)
+    await_quiet(deployed)
+    assert most == 1
+    runs = deployed.runs("SUCCESS")
+    assert any("dagster/schedule_name" in run["tags"] for run in runs)
+    spans = sorted((run["startTime"], run["endTime"]) for run in runs)
+    assert all(end <= start for (_, end), (start, _) in pairwise(spans)), spans
+
+
+def test_an_outage_of_the_warehouse_is_told_once_and_so_is_its_end(deployed: Deployment) -> None:
+    expected = [FAILED, "sensor catch_up keeps failing", "data is late"]
+    await_quiet(deployed)
+    deployed.warehouse_server.stop()
+    change(deployed, 2_001)
+    for told in expected:
+        await_alert(deployed, told)
+    message = next(message["Message"] for message in deployed.messages if FAILED in message["Subject"])
+    assert "job: etl" in message
+    assert "step: warehouse" in message
+    assert "cause: DatabaseUnavailableError: no connection to PostgreSQL" in message
+    assert f"run: {deployed.url}/runs/" in message
+
+    deployed.warehouse_server.start()
+    await_units(deployed, 2_001)
+    for told in expected:
+        await_alert(deployed, f"recovered: {told}")
+    for told in expected[:2]:
+        assert (deployed.alerts().count(told), deployed.alerts().count(f"recovered: {told}")) == (1, 1)
+
+    lines = deployed.log("code-server")
+    captured = next(line for line in lines if line.get("message", "").startswith("captured"))
+    assert {"timestamp", "level", "logger", "run", "job", "partition", "step", "rows", "capture"} <= captured.keys()
+    failed = next(line for line in lines if line.get("event") == "STEP_FAILURE")
+    assert (failed["level"], failed["step"]) == ("ERROR", "warehouse")
+    assert "DatabaseUnavailableError" in failed["traceback"]
+    critical = [line["alert"]["summary"] for line in lines if line["level"] == "CRITICAL"]
+    assert sorted(critical) == sorted(expected[:2])
+
+
+def test_a_run_whose_worker_was_killed_is_run_again_and_nobody_is_paged(deployed: Deployment) -> None:
+    before = len(deployed.alerts())
+    await_quiet(deployed)
+    change(deployed, 3_001)
+    until(lambda: deployed.runs("STARTED"), seconds=240)
+    [run] = deployed.runs("STARTED")
+    os.kill(_worker(deployed, run["runId"]), signal.SIGKILL)
+    until(lambda: deployed.runs("SUCCESS", parent_run_id=run["runId"]), seconds=240)
+    await_units(deployed, 3_001)
+    assert [alert for alert in deployed.alerts()[before:] if "failed" in alert] == []
+
+
+def _worker(deployed: Deployment, run: str) -> int:
+    """Find the process of a run: Dagster tells it in the run's log."""
+    marker = "Started process for run (pid: "
+    [line] = [line for line in deployed.events(run) if marker in line]
+    return int(line.partition(marker)[2].partition(")")[0])
+
+
+def test_each_load_is_told_to_cloudwatch(deployed: Deployment) -> None:
+    until(lambda: loaded(deployed) > 0)
+    cloudwatch = boto3.client("cloudwatch")
+    now = datetime.now(UTC)
+    told: dict[str, dict[str, Any]] = {}
+    for name in (SECONDS_FROM_CAPTURE_TO_LOAD, ROWS_LOADED):
+        [told[name]] = cloudwatch.get_metric_statistics(
+            Namespace="totesys-etl",
+            MetricName=name,
+            StartTime=now - timedelta(hours=1),
+            EndTime=now + timedelta(minutes=1),
+            Period=7200,
+            Statistics=["SampleCount", "Sum", "Minimum"],
+        )["Datapoints"]
+    assert told[ROWS_LOADED]["SampleCount"] == loaded(deployed)
+    facts = deployed.warehouse("SELECT count(*) FROM warehouse.fact_sales_order")[0][0]
+    assert told[ROWS_LOADED]["Sum"] >= facts
+    assert 0 < told[SECONDS_FROM_CAPTURE_TO_LOAD]["Minimum"] < PROMISED_SECONDS
+
+
+def test_every_part_writes_json_lines(deployed: Deployment) -> None:
+    for part in ("code-server", "daemon", "webserver"):
+        lines = deployed.log(part)
+        assert lines, part
+        assert all({"timestamp", "level", "logger"} <= line.keys() for line in lines), part
+
+
+def test_no_secret_is_in_the_logs(deployed: Deployment) -> None:
+    for file in deployed.folder.glob("*.std*"):
+        assert b"s3cret" not in file.read_bytes(), file

@@ -1,0 +1,54 @@
+"""The dead-man's switch."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import pytest
+
+from etl_assets.metrics import ROWS_LOADED, SECONDS_FROM_CAPTURE_TO_LOAD
+from etl_assets_tests.platform import Platform
+
+
+@pytest.fixture
+def namespace(s3_bucket: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A namespace of the test's own; moto serves CloudWatch as well as S3."""
+    name = f"totesys-{request.node.name}"
+    monkeypatch.setenv("METRICS_NAMESPACE", name)
+    return name
+
+
+def told(namespace: str, metric: str) -> list[dict[str, Any]]:
+    now = datetime.now(UTC)
+    answer = boto3.client("cloudwatch").get_metric_statistics(
+        Namespace=namespace,
+        MetricName=metric,
+        StartTime=now - timedelta(hours=1),
+        EndTime=now + timedelta(hours=1),
+        Period=86400,
+        Statistics=["Sum", "SampleCount"],
+    )
+    return list(answer["Datapoints"])
+
+
+def test_a_load_is_told_with_its_age_and_rows_and_a_replay_is_none(platform: Platform, namespace: str) -> None:
+    platform.run()
+    platform.run("transformation", "warehouse")
+    [rows], [seconds] = told(namespace, ROWS_LOADED), told(namespace, SECONDS_FROM_CAPTURE_TO_LOAD)
+    assert (rows["SampleCount"], rows["Sum"]) == (1, sum(platform.versions().values()))
+    assert seconds["SampleCount"] == 1
+    assert 0 < seconds["Sum"] < 120
+
+
+def test_without_a_namespace_nothing_is_told(platform: Platform, s3_bucket: str) -> None:
+    before = boto3.client("cloudwatch").list_metrics()["Metrics"]
+    platform.run()
+    assert boto3.client("cloudwatch").list_metrics()["Metrics"] == before
+
+
+def test_cloudwatch_being_down_does_not_fail_a_load(
+    platform: Platform, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    assert platform.run().success
+    assert platform.warehouse("SELECT count(*) FROM warehouse.loads") == [[1]]
