@@ -5,7 +5,7 @@ UV := $(shell command -v uv || echo .tools/bin/uv)
 RUN := $(UV) run --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test chaos check format clean
+.PHONY: help setup demo dev test chaos e2e browser check format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,12 @@ test: setup ## run the tests
 
 chaos: setup ## try to break it: kill, cut, fill, storm (ten minutes; CHAOS_SEED repeats or varies it)
 	$(RUN) pytest -m chaos --no-cov
+
+e2e: setup ## run a deployment of real parts, and break them (ten minutes)
+	$(RUN) pytest -m e2e --no-cov --numprocesses=0
+
+browser: setup ## click through the UI in Chromium, and keep screenshots in docs/images (five minutes)
+	$(RUN) pytest -m browser --no-cov --numprocesses=0
 
 check: setup ## check format, lint, types, import contracts and lock
 	$(RUN) ruff format --check

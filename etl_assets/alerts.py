@@ -8,6 +8,7 @@ docs/operations.md says what each alert means and what to do.
 import json
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -32,6 +33,7 @@ _FINISHED_TICKS = {"SUCCESS", "SKIPPED", "FAILURE"}
 _LATE = {"WARN": WARNING, "FAIL": CRITICAL}
 _SUBJECT_LENGTH = 100  # Amazon SNS API reference, Publish
 _CAUSE_LENGTH = 500
+_OF_DAGSTER = re.compile(r"Dagster\w+|(Sensor|Schedule)ExecutionError|RetryRequestedFromPolicy")
 _SNS_CONFIG = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "max_attempts": 2})
 _LOG = logging.getLogger(__name__)
 
@@ -308,12 +310,13 @@ def _cause_of_step(event: dg.DagsterEvent) -> str:
 
 
 def _cause(error: Any) -> str:
-    """Give the first line of what an error, as Dagster keeps it, was caused by."""
+    """Give the first line of the error, as Dagster keeps it, that Dagster's own were caused by."""
     if error is None:
         return "unknown"
-    while error.cause:
+    while error.cause and _OF_DAGSTER.fullmatch(error.cls_name or ""):
         error = error.cause
-    return _first_line(error.message)
+    _, _, told = error.message.partition(": ")
+    return _first_line(f"{error.cls_name}: {told}")
 
 
 def _first_line(text: str) -> str:

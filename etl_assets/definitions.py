@@ -44,7 +44,7 @@ def definitions(
             *totesys_assets(source_tables),
             ingestion_assets(source_tables, joins(star_tables, source_tables), partitions),
             *transformation_assets(star_tables, source_tables, partitions),
-            warehouse_assets(star_tables, partitions, freshness),
+            warehouse_assets(star_tables, source_tables, partitions, freshness),
         ]
     own = dg.Definitions(
         assets=dg.map_asset_specs(

@@ -49,9 +49,9 @@ class Config(dg.Config):
 def fact_payment(config: Config) -> dg.MaterializeResult:  # type: ignore[type-arg]
     if config.cause:
         try:
-            raise ConnectionError(config.cause)
-        except ConnectionError as error:
-            raise RuntimeError("it could not be done") from error
+            raise OSError("refused")
+        except OSError as error:
+            raise ConnectionError(config.cause) from error
     checks = [
         dg.AssetCheckResult(
             check_name="nothing_rejected", passed=not config.rows, metadata={"outstanding": config.rows}

@@ -18,11 +18,13 @@ from time import monotonic
 from typing import Any
 
 import dagster as dg
+import yaml
 
 from etl_assets.automation import ETL
 from etl_assets.databases import connect, quoted
 from etl_assets.definitions import defs
 from etl_assets.environment import Variable
+from etl_assets.ingestion import CAPTURE_TO_LOAD
 from etl_assets.simulator import postgres
 from etl_assets.simulator.activity import Totesys, create_schema
 from etl_assets.transformation import STAR_TABLES
@@ -34,7 +36,8 @@ _POSTGRES = FOLDER / "postgres"
 _DAGSTER = FOLDER / "dagster"
 _TOTESYS, _WAREHOUSE = "totesys", "warehouse"
 _SEED = 2022
-_DAGSTER_YAML = "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"
+_DEPLOYED_DAGSTER = Path("deploy/dagster.yaml")
+_ONLY_DEPLOYED = ("storage", "python_logs")
 _QUESTIONS = ("revenue_by_currency", "unpaid_payments", "silent_edits")
 _QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
@@ -56,6 +59,7 @@ def demo(years: int = 2, lived_days: int = 3) -> None:
                 totesys.past(working_days[0] - timedelta(days=365 * years), working_days[0])
             _set_environment(server)
             instance = dg.DagsterInstance.get()
+            instance.event_log_storage.set_concurrency_slots(CAPTURE_TO_LOAD, 1)
             seconds = dict.fromkeys((star.name for star in STAR_TABLES), 0.0)
             with _progress("capturing everything, loading it into the warehouse"):
                 _run(instance, seconds)
@@ -99,7 +103,9 @@ def _make_folders() -> None:
         sys.exit("The databases of an earlier demo are running. Stop `make dev`, or run `make clean`.")
     clean()
     _DAGSTER.mkdir(parents=True)
-    (_DAGSTER / "dagster.yaml").write_text(_DAGSTER_YAML)
+    settings = yaml.safe_load(_DEPLOYED_DAGSTER.read_text())
+    on_a_laptop = {name: value for name, value in settings.items() if name not in _ONLY_DEPLOYED}
+    (_DAGSTER / "dagster.yaml").write_text(yaml.safe_dump(on_a_laptop))
 
 
 def _set_environment(server: postgres.Server) -> None:

@@ -82,6 +82,19 @@ def lineage(star: StarTable, tables: Mapping[str, Table]) -> dict[str, tuple[Col
     return found
 
 
+def sources(star: StarTable, tables: Mapping[str, Table]) -> dict[str, tuple[ColumnOf, ...]]:
+    """Tell for each column of a star table which columns of source tables it is made of, in the end."""
+
+    def of(origin: ColumnOf) -> tuple[ColumnOf, ...]:
+        table = tables[origin.table]
+        return sources(table, tables)[origin.column] if isinstance(table, StarTable) else (origin,)
+
+    return {
+        column: tuple(dict.fromkeys(source for origin in origins for source in of(origin)))
+        for column, origins in lineage(star, tables).items()
+    }
+
+
 def described(star: StarTable, tables: Mapping[str, Table]) -> StarTable:
     """Give a star table whose columns are described, and personal, as the columns they are made of, if not otherwise.
 

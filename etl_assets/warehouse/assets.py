@@ -13,11 +13,12 @@ from etl_assets.captures import Capture, in_partition
 from etl_assets.catalogue import PREVIEWED, described, preview, table_metadata
 from etl_assets.databases import Connection, DatabaseResource
 from etl_assets.failures import RETRY_OUTAGES, permanent_failures_not_retried
-from etl_assets.ingestion import CAPTURE_TO_LOAD
+from etl_assets.ingestion import CAPTURE_TO_LOAD, TOTESYS
 from etl_assets.metrics import publish_load
 from etl_assets.storage import BucketResource, StarFile, open_star
+from etl_assets.tables import Table
 from etl_assets.transformation.assets import TRANSFORMATION
-from etl_assets.transformation.declare import StarTable
+from etl_assets.transformation.declare import StarTable, sources
 from etl_assets.warehouse.audit import Audit, audit
 from etl_assets.warehouse.load import Load, TableLoad, load
 from etl_assets.warehouse.schema import WAREHOUSE
@@ -84,13 +85,17 @@ _CHECKS = (
 
 
 def warehouse_assets(
-    star_tables: Sequence[StarTable], partitions: dg.TimeWindowPartitionsDefinition, freshness: dg.FreshnessPolicy
+    star_tables: Sequence[StarTable],
+    source_tables: Sequence[Table],
+    partitions: dg.TimeWindowPartitionsDefinition,
+    freshness: dg.FreshnessPolicy,
 ) -> dg.AssetsDefinition:
     """Make the warehouse assets."""
+    tables: dict[str, Table] = {table.name: table for table in (*source_tables, *star_tables)}
 
     @dg.multi_asset(
         name=WAREHOUSE,
-        specs=[_spec(star, freshness) for star in star_tables],
+        specs=[_spec(star, tables, freshness) for star in star_tables],
         check_specs=[
             dg.AssetCheckSpec(check.name, asset=[WAREHOUSE, star.name], description=check.description)
             for star in star_tables
@@ -131,13 +136,17 @@ def warehouse_assets(
     return warehouse
 
 
-def _spec(star: StarTable, freshness: dg.FreshnessPolicy) -> dg.AssetSpec:
+def _spec(star: StarTable, tables: Mapping[str, Table], freshness: dg.FreshnessPolicy) -> dg.AssetSpec:
     upstream = [TRANSFORMATION, star.name]
     origins = {column: [(upstream, column)] for column in star.columns.names}
+    in_the_end = {
+        column: [((TOTESYS, source.table), source.column) for source in made_of]
+        for column, made_of in sources(star, tables).items()
+    }
     return dg.AssetSpec(
         [WAREHOUSE, star.name],
         deps=[upstream],
-        description=described(star.description, origins),
+        description=described(star.description, in_the_end),
         metadata=table_metadata(
             star, origins=origins, table_name=f"{WAREHOUSE}.{star.name}", versioned=bool(star.record_id)
         ),

@@ -1,0 +1,1 @@
+"""Dagster's UI over a deployment, in Chromium."""

@@ -1,0 +1,70 @@
+"""The pages of Dagster's UI, as a person reads and clicks them."""
+
+import io
+import re
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Page
+
+from etl_assets_tests.platform import until
+
+_GROUPS = ("totesys", "ingestion", "transformation", "warehouse")
+_COLOURS = 256
+
+
+class Browser:
+    """A page of the UI at a URL; screenshots go to a folder, small."""
+
+    def __init__(self, page: Page, url: str, screenshots: Path) -> None:
+        self.page = page
+        self._url = url
+        self._screenshots = screenshots
+
+    def open(self, path: str, *expected: str) -> None:
+        """Open a page, and wait until it shows lines that match."""
+        self.page.goto(f"{self._url}{path}", wait_until="domcontentloaded")
+        self.shows(*expected)
+
+    def shows(self, *expected: str, seconds: float = 90) -> None:
+        """Wait until the page shows lines that match."""
+        until(lambda: all(re.search(line, self.text, re.M) for line in expected), seconds)
+
+    @property
+    def text(self) -> str:
+        return self.page.inner_text("body")
+
+    def open_lineage(self, selection: str) -> None:
+        """Open the graph of some assets, all groups unfolded."""
+        expanded = "%2C".join(f"global%40global%3A{group}" for group in _GROUPS)
+        self.open(f"/asset-groups~{selection}?expanded={expanded}")
+
+    def open_asset(self, key: str, view: str = "overview", *expected: str) -> None:
+        """Open a tab of an asset."""
+        self.open(f"/assets/{key}?view={view}", *expected)
+
+    def materialize(self, button: str, partition: str | None = None) -> str:
+        """Materialize what the page is about, in a partition (the present one), to its end; give the run's id."""
+        self.page.get_by_role("button", name=button).first.click()
+        self.page.get_by_text(re.compile("^Launch runs to materialize")).wait_for()
+        self.page.get_by_role("button", name="Latest", exact=True).click()
+        if partition:
+            chosen = self.page.get_by_placeholder(re.compile("^ex: "))
+            chosen.fill(partition)
+            chosen.press("Enter")
+        launch = self.page.get_by_role("button", name="Launch 1 run", exact=True)
+        with self.page.expect_response(lambda answer: "op=LaunchPipelineExecution" in answer.url) as launched:
+            launch.click()
+        run = str(launched.value.json()["data"]["launchPipelineExecution"]["run"]["id"])
+        self.open(f"/runs/{run}")
+        self.shows("^(Success|Failure)$", seconds=300)
+        self.shows("^Success$", seconds=1)
+        return run
+
+    def keep(self, name: str) -> None:
+        """Keep a screenshot."""
+        self.page.mouse.move(1, 1)
+        self.page.wait_for_timeout(1_500)  # for what slides and fades
+        picture = Image.open(io.BytesIO(self.page.screenshot())).convert("RGB")
+        self._screenshots.mkdir(exist_ok=True)
+        picture.quantize(_COLOURS, dither=Image.Dither.NONE).save(self._screenshots / f"{name}.png", optimize=True)

@@ -1,0 +1,137 @@
+"""What a data engineer sees and does in the UI, in a real browser over a real deployment."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from etl_assets_tests.browser.pages import Browser
+from etl_assets_tests.e2e.services import ROOT, Deployment, deployment
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def deployed(aws: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is not there: on Debian, apt-get install chromium")
+    with deployment(tmp_path_factory.mktemp("deployment")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def browser(deployed: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            tmp_path_factory.mktemp("profile"),
+            executable_path=CHROMIUM,
+            headless=True,
+            args=FLAGS,
+            viewport={"width": 1400, "height": 900},
+            timezone_id="UTC",
+            locale="en-US",
+            color_scheme="light",
+        )
+        context.set_default_timeout(90_000)
+        yield Browser(context.pages[0], deployed.url, ROOT / "docs" / "images")
+        context.close()
+
+
+@pytest.fixture(scope="module")
+def partition(browser: Browser, deployed: Deployment) -> str:
+    """The partition of a run of `etl` launched from its page."""
+    browser.open("/locations/etl_assets/jobs/etl", "^ *etl")
+    run = browser.materialize("Materialize all")
+    browser.shows("RUN_SUCCESS")
+    [found] = [each for each in deployed.runs("SUCCESS") if each["runId"] == run]
+    assert deployed.warehouse("SELECT count(*) FROM warehouse.loads") == [[1]]
+    return str(found["tags"]["dagster/partition"])
+
+
+def test_the_lineage_goes_through_all_stages(browser: Browser, partition: str) -> None:
+    browser.page.set_viewport_size({"width": 1400, "height": 620})
+    browser.open_lineage("%2Bkey%3A%22warehouse%2Ffact_sales_order%22")
+    browser.shows("fact_sales_order", "sales_order")
+    browser.page.get_by_text("Hide navigation").click()
+    browser.page.locator('button:has([aria-label="panel_show_right"])').last.click()
+    browser.page.keyboard.press("Alt+e")
+    browser.page.keyboard.press("Alt+e")
+    browser.shows("fact_sales_order", "sales_order", "Passed", "Materialized")
+    browser.keep("lineage")
+    browser.page.set_viewport_size({"width": 1400, "height": 900})
+
+
+@pytest.mark.parametrize(
+    ("asset", "kind", "column"),
+    [
+        ("totesys/sales_order", "Postgres", "units_sold"),
+        ("ingestion/sales_order", "Postgres", "units_sold"),
+        ("transformation/fact_sales_order", "pandas", "sales_staff_id"),
+        ("warehouse/fact_sales_order", "Postgres", "sales_staff_id"),
+    ],
+)
+def test_an_asset_of_each_stage_shows_what_it_is(
+    browser: Browser, partition: str, asset: str, kind: str, column: str
+) -> None:
+    browser.open_asset(asset, "overview", "^Description$", "^Owners$", "^data-engineering$", f"^{kind}$", "^Columns$")
+    browser.shows(f"^{column}", "Who sold|How many bags", "^integer$")
+    if asset.startswith("warehouse"):
+        browser.shows("^Row count$", r"warehouse\.fact_sales_order")
+        browser.keep("asset")
+
+
+def test_its_partitions_show_which_are_there(browser: Browser, partition: str) -> None:
+    browser.open_asset("warehouse/fact_sales_order", "partitions", r"^Materialized \(1\)", "^Missing")
+
+
+def test_its_checks_have_passed(browser: Browser, partition: str) -> None:
+    names = ("nothing_rejected", "repaired_rows", "keys_unique", "foreign_keys_resolve", "current_unique")
+    browser.open_asset(
+        "warehouse/fact_sales_order", "checks", *(f"^{name}$" for name in names), "^Evaluation result\\s+Passed$"
+    )
+    browser.keep("checks")
+
+
+def test_one_asset_is_materialized_and_its_result_read(browser: Browser, partition: str) -> None:
+    browser.open_asset("transformation/dim_staff", "overview", "^Description$")
+    run = browser.materialize("Materialize", partition)
+    browser.shows("ASSET_MATERIALIZATION", "RUN_SUCCESS")
+    browser.open_asset(
+        "transformation/dim_staff",
+        "events",
+        f"^Partition {partition} materialized in run {run[:8]}",
+        r"^dagster/row_count\s+20",
+        r"^rejected\s+0",
+        r"^seconds_transform\s+0?\.\d+",
+    )
+
+
+def test_a_person_is_not_shown_in_a_preview(browser: Browser, deployed: Deployment, partition: str) -> None:
+    [[email]] = deployed.totesys("SELECT email_address FROM staff ORDER BY staff_id LIMIT 1")
+    browser.open_asset("transformation/dim_staff", "events", "^preview")
+    browser.shows("•••", "department_name")
+    assert email not in browser.text
+
+
+def test_nothing_is_asked_of_the_world_outside(browser: Browser, deployed: Deployment) -> None:
+    asked: list[str] = []
+    browser.page.on("request", lambda request: asked.append(request.url))
+    browser.open_asset("warehouse/dim_date", "overview", "^Description$")
+    assert asked
+    assert [url for url in asked if not url.startswith((deployed.url, "data:", "blob:", "ws"))] == []
+
+
+def test_a_schedule_waits_to_be_switched_on(browser: Browser) -> None:
+    browser.open("/automation", "etl_schedule", "source_activity", "catch_up", "alerts", "etl_full_capture")
