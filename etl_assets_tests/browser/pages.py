@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import FloatRect, Page
 
 from etl_assets_tests.platform import until
 
@@ -34,10 +34,17 @@ class Browser:
     def text(self) -> str:
         return self.page.inner_text("body")
 
-    def open_lineage(self, selection: str) -> None:
-        """Open the graph of some assets, all groups unfolded."""
+    def open_lineage(self, selection: str, *expected: str) -> None:
+        """Open the graph of some assets, all groups unfolded, the list beside it closed."""
         expanded = "%2C".join(f"global%40global%3A{group}" for group in _GROUPS)
-        self.open(f"/asset-groups~{selection}?expanded={expanded}")
+        self.open(f"/asset-groups?expanded={expanded}", r"^Materialize all \(33\)", "^sales_order$")
+        self.page.locator('button:has([aria-label="panel_show_right"])').last.click()
+        self.page.locator(".CodeMirror").first.click()  # the graph fits itself to what is typed, not to the address
+        self.page.keyboard.type(selection)
+        self.page.wait_for_timeout(500)
+        self.page.keyboard.press("Escape")  # the completions
+        self.page.keyboard.press("Enter")
+        self.shows(*expected)
 
     def open_asset(self, key: str, view: str = "overview", *expected: str) -> None:
         """Open a tab of an asset."""
@@ -61,10 +68,10 @@ class Browser:
         self.shows("^Success$", seconds=1)
         return run
 
-    def keep(self, name: str) -> None:
-        """Keep a screenshot."""
+    def keep(self, name: str, clip: FloatRect | None = None) -> None:
+        """Keep a screenshot, of a part of the page if that is given."""
         self.page.mouse.move(1, 1)
         self.page.wait_for_timeout(1_500)  # for what slides and fades
-        picture = Image.open(io.BytesIO(self.page.screenshot())).convert("RGB")
+        picture = Image.open(io.BytesIO(self.page.screenshot(clip=clip))).convert("RGB")
         self._screenshots.mkdir(exist_ok=True)
         picture.quantize(_COLOURS, dither=Image.Dither.NONE).save(self._screenshots / f"{name}.png", optimize=True)
