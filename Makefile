@@ -5,10 +5,10 @@ UV := $(shell command -v uv || echo .tools/bin/uv)
 RUN := $(UV) run --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test chaos e2e browser check format clean
+.PHONY: help setup demo dev test chaos coverage e2e browser check format clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .tools/bin/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
@@ -28,13 +28,16 @@ test: setup ## run the tests
 	$(RUN) pytest
 
 chaos: setup ## try to break it: kill, cut, fill, storm (ten minutes; CHAOS_SEED repeats or varies it)
-	$(RUN) pytest -m chaos --no-cov
+	$(RUN) pytest -m chaos
+
+coverage: setup ## run the tests, slower, and show which lines none of them reaches
+	$(RUN) pytest --cov=etl_assets --cov-report=term-missing:skip-covered --cov-fail-under=90
 
 e2e: setup ## run a deployment of real parts, and break them (ten minutes)
-	$(RUN) pytest -m e2e --no-cov --numprocesses=0
+	$(RUN) pytest -m e2e --numprocesses=0
 
 browser: setup ## click through the UI in Chromium, and keep screenshots in docs/images (five minutes)
-	$(RUN) pytest -m browser --no-cov --numprocesses=0
+	$(RUN) pytest -m browser --numprocesses=0
 
 check: setup ## check format, lint, types, import contracts and lock
 	$(RUN) ruff format --check

@@ -9,8 +9,8 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,7 +19,10 @@ import dagster as dg
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from etl_assets.environment import Variable
+from etl_assets.environment import Variable, alerts_topic
+from etl_assets.ingestion import INGESTION
+from etl_assets.transformation.assets import TRANSFORMATION
+from etl_assets.warehouse.schema import WAREHOUSE
 
 CRITICAL = "CRITICAL"
 WARNING = "WARNING"
@@ -27,10 +30,12 @@ WARNING = "WARNING"
 _LOOKS_EVERY_SECONDS = 30
 # A run that ends may become visible late, after others that ended later: finished runs are listed again for so long.
 _OVERLAP = timedelta(minutes=10)
-_SETTLES = timedelta(minutes=1)
+_SETTLES = timedelta(minutes=5)
 _FAILED_TICKS = {"SENSOR": 3, "SCHEDULE": 1}
 _FINISHED_TICKS = {"SUCCESS", "SKIPPED", "FAILURE"}
 _LATE = {"WARN": WARNING, "FAIL": CRITICAL}
+_BY_HAND = " by hand of "
+_EVER = "~"  # sorts after every partition
 _SUBJECT_LENGTH = 100  # Amazon SNS API reference, Publish
 _CAUSE_LENGTH = 500
 _OF_DAGSTER = re.compile(r"Dagster\w+|(Sensor|Schedule)ExecutionError|RetryRequestedFromPolicy")
@@ -46,16 +51,14 @@ class Problem:
     summary: one line that a person reads first.
     facts: what else there is to say, by name.
     severity: `CRITICAL` for what a person must act on, `WARNING` for what may become so.
-    partition: the last one it was seen in; it ends when all is well in that one or a later one.
-    only: whether it ends only when all is well in that very partition: a person had asked for it.
+    partitions: those it was seen in and that are not well yet; it ends with the last of them.
     """
 
     key: str
     summary: str
     facts: Mapping[str, str] = field(default_factory=dict)
     severity: str = CRITICAL
-    partition: str = ""
-    only: bool = False
+    partitions: Sequence[str] = ("",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,20 +133,24 @@ class Watch:
     def found(self, problem: Problem, now: datetime) -> None:
         """Note a problem; it is told if it is new, or has become worse."""
         known = self.open.get(problem.key)
-        self.open[problem.key] = problem
+        bad = sorted({*problem.partitions, *(known.partitions if known else ())})
+        self.open[problem.key] = replace(problem, partitions=bad)
         if known is None or (known.severity, problem.severity) == (WARNING, CRITICAL):
             self._tell(problem, recovered=False, now=now)
 
-    def well(self, key: str, now: datetime) -> None:
-        """Note that a problem is no more, if it was there."""
-        if problem := self.open.pop(key, None):
-            self._tell(problem, recovered=True, now=now)
+    def well(self, key: str, now: datetime, first: str = "", last: str = _EVER) -> None:
+        """Note that a problem, if it was there, is no more in the partitions from the first to the last."""
+        if problem := self.open.get(key):
+            bad = [partition for partition in problem.partitions if not first <= partition <= last]
+            self.open[key] = replace(problem, partitions=bad)
+            if not bad:
+                self._tell(self.open.pop(key), recovered=True, now=now)
 
     def _tell(self, problem: Problem, *, recovered: bool, now: datetime) -> None:
         message = Message(problem=problem, recovered=recovered, at=f"{now:%Y-%m-%d %H:%M:%S} UTC")
         self.unsent.append(message)
         level = logging.INFO if recovered else logging.getLevelName(problem.severity)
-        _LOG.log(level, message.subject, extra={"alert": json.loads(message.for_machines)})
+        _LOG.log(level, f"totesys ETL: {message.body}", extra={"alert": json.loads(message.for_machines)})
 
 
 def alerts_sensor(watched: Sequence[dg.AssetKey], *, automated: bool) -> dg.SensorDefinition:
@@ -163,32 +170,34 @@ def alerts_sensor(watched: Sequence[dg.AssetKey], *, automated: bool) -> dg.Sens
         now = datetime.now(UTC)
         try:
             watch = Watch.from_json(context.cursor) if context.cursor else Watch(began=now, since=now)
+            topic = alerts_topic()
             look(context.instance, watched, watch, now)
         except Exception:
             _LOG.critical("totesys ETL: alerts cannot be told", exc_info=True)
             raise
-        topic = os.environ.get(Variable.ALERTS_TOPIC_ARN)
-        watch.unsent = [message for message in watch.unsent if topic and not _sent(topic, message)]
+        watch.unsent = _send(topic, watch.unsent) if topic else []
         context.update_cursor(watch.to_json())
         return dg.SkipReason(f"{len(watch.open)} problems are open, {len(watch.unsent)} messages are not sent yet")
 
     return alerts
 
 
-def _sent(topic: str, message: Message) -> bool:
-    """Publish a message; tell whether SNS took it."""
-    try:
-        # arn:aws:sns:<region>:<account>:<name>
-        boto3.client("sns", region_name=topic.split(":")[3], config=_SNS_CONFIG).publish(
-            TopicArn=topic,
-            Subject=message.subject,
-            Message=message.body,
-            MessageAttributes={"json": {"DataType": "String", "StringValue": message.for_machines}},
-        )
-    except (BotoCoreError, ClientError) as error:
-        _LOG.error("SNS did not take an alert; it is sent again: %s", error)
-        return False
-    return True
+def _send(topic: str, messages: list[Message]) -> list[Message]:
+    """Publish messages in their order; give those from the first on that SNS did not take."""
+    # arn:aws:sns:<region>:<account>:<name>
+    sns = boto3.client("sns", region_name=topic.split(":")[3], config=_SNS_CONFIG)
+    for index, message in enumerate(messages):
+        try:
+            sns.publish(
+                TopicArn=topic,
+                Subject=message.subject,
+                Message=message.body,
+                MessageAttributes={"json": {"DataType": "String", "StringValue": message.for_machines}},
+            )
+        except (BotoCoreError, ClientError) as error:
+            _LOG.error("SNS did not take an alert; it is sent again: %s", error)
+            return messages[index:]
+    return []
 
 
 def look(instance: dg.DagsterInstance, watched: Sequence[dg.AssetKey], watch: Watch, now: datetime) -> None:
@@ -209,19 +218,19 @@ def _look_at_runs(instance: dg.DagsterInstance, watch: Watch, now: datetime) -> 
             retried = _is_retried(instance, run)
             if retried is None and now - record.update_timestamp.replace(tzinfo=UTC) < _SETTLES:
                 continue
-            if not retried:
-                _look_at_run(instance, run, watch, now)
+            _look_at_run(instance, run, watch, now, retried=bool(retried))
         told.append(run.run_id)
     watch.told = told
     watch.since = now
 
 
 def _is_retried(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool | None:
-    """Tell whether Dagster runs a run again; None if it has not decided yet."""
+    """Tell whether Dagster has launched a failed run again; None if it is about to decide, or to launch it."""
     if run.status != dg.DagsterRunStatus.FAILURE or not instance.run_retries_enabled:
         return False
-    decided = run.tags.get("dagster/will_retry")
-    return None if decided is None else decided == "true"
+    if run.tags.get("dagster/will_retry") == "false":
+        return False
+    return True if "dagster/auto_retry_run_id" in run.tags else None
 
 
 @dataclass(frozen=True)
@@ -239,57 +248,71 @@ class _Partitions:
             run.tags.get("dagster/asset_partition_range_end", one),
         )
 
-    def end(self, problem: Problem | None) -> bool:
-        """Tell whether it ends a problem that these are well."""
-        return problem is not None and (
-            self.first <= problem.partition <= self.last if problem.only else problem.partition <= self.last
-        )
-
     def __str__(self) -> str:
         return self.first if self.first == self.last else f"{self.first} to {self.last}"
 
 
-def _look_at_run(instance: dg.DagsterInstance, run: dg.DagsterRun, watch: Watch, now: datetime) -> None:
+def _look_at_run(
+    instance: dg.DagsterInstance, run: dg.DagsterRun, watch: Watch, now: datetime, *, retried: bool
+) -> None:
     partitions = _Partitions.of(run)
     # What schedules and sensors ask for, they ask for again; what a person asks for is a matter of its own.
     by_hand = not {"dagster/schedule_name", "dagster/sensor_name"} & run.tags.keys()
-    of = f" of {partitions}" if by_hand else ""
+    of = f"{_BY_HAND}{partitions}" if by_hand else ""
+    job = "a run by hand" if run.job_name.startswith("__") else run.job_name
     where = {"job": run.job_name, "partition": str(partitions), "run": _link(f"runs/{run.run_id}")}
 
-    def found(key: str, summary: str, facts: Mapping[str, str], *, only: bool = False) -> None:
+    def found(key: str, summary: str, facts: Mapping[str, str]) -> None:
         facts = {name: value for name, value in {**facts, **where}.items() if value}
-        watch.found(Problem(key=key, summary=summary, facts=facts, partition=partitions.last, only=only), now)
+        bad = [partitions.first, partitions.last]
+        watch.found(Problem(key=key, summary=summary, facts=facts, partitions=bad), now)
 
     def well(*keys: str) -> None:
         for key in keys:
-            if partitions.end(watch.open.get(key)):
-                watch.well(key, now)
+            watch.well(key, now, partitions.first, partitions.last)
 
     for event in _events(instance, run, dg.DagsterEventType.STEP_SUCCESS):
-        well(*(key for key in watch.open if key.partition(" of ")[0] == f"step {event.step_key}"))
-    blocked = False
+        well(f"step {event.step_key}", f"step {event.step_key}{of}")
+        for key in _made_well(str(event.step_key), watch.open):
+            watch.well(key, now, last=partitions.last)
+    blocked = set()
     for event in _events(instance, run, dg.DagsterEventType.ASSET_CHECK_EVALUATION):
         check = event.asset_check_evaluation_data
         name = f"{check.asset_key.to_user_string()}: {check.check_name}"
         if check.passed:
             well(f"check {name}")
         elif check.severity == dg.AssetCheckSeverity.ERROR:
-            blocked = blocked or bool(check.blocking)
+            if check.blocking:
+                blocked.add(event.step_key)
             facts = {"asset": check.asset_key.to_user_string(), "check": check.check_name, "cause": _shown(check)}
             found(f"check {name}", f"check failed: {name}", facts)
     if run.status == dg.DagsterRunStatus.SUCCESS:
-        well(*(key for key in watch.open if key.partition(" of ")[0] == f"job {run.job_name}"))
+        well(f"job {run.job_name}", f"job {run.job_name}{of}")
+        return
+    if retried:
         return
     failed = [event for event in _events(instance, run, dg.DagsterEventType.STEP_FAILURE) if event.step_key]
-    job = "a run by hand" if run.job_name.startswith("__") else run.job_name
-    if failed and not blocked:
-        step = failed[0].step_key
-        facts = {"step": ", ".join(str(event.step_key) for event in failed), "cause": _cause_of_step(failed[0])}
-        found(f"step {step}{of}", f"{job} failed at {step}", facts, only=by_hand)
-    elif not failed:
+    for event in failed:
+        if event.step_key not in blocked:
+            facts = {"step": str(event.step_key), "cause": _cause_of_step(event)}
+            found(f"step {event.step_key}{of}", f"{job} failed at {event.step_key}", facts)
+    if not failed:
         causes = [event.message for event in _events(instance, run, dg.DagsterEventType.RUN_FAILURE)]
         facts = {"cause": _first_line(causes[-1] or "") if causes else "unknown"}
-        found(f"job {run.job_name}{of}", f"{job} failed", facts, only=by_hand)
+        found(f"job {run.job_name}{of}", f"{job} failed", facts)
+
+
+def _made_well(step: str, problems: Iterable[str]) -> list[str]:
+    """Give the problems that a step ends in earlier partitions too.
+
+    A capture takes all that happened since the one before; no capture is loaded before the one it follows.
+    """
+    if step == INGESTION:
+        return [f"step {INGESTION}"]
+    if step == WAREHOUSE:
+        ended = ("step ", "job ", f"check {TRANSFORMATION}/")
+        return [key for key in problems if key.startswith(ended) and _BY_HAND not in key]
+    return []
 
 
 def _events(instance: dg.DagsterInstance, run: dg.DagsterRun, kind: dg.DagsterEventType) -> Iterator[dg.DagsterEvent]:
@@ -298,7 +321,8 @@ def _events(instance: dg.DagsterInstance, run: dg.DagsterRun, kind: dg.DagsterEv
 
 
 def _shown(check: dg.AssetCheckEvaluation) -> str:
-    told = ", ".join(f"{name} {value.value}" for name, value in check.metadata.items())
+    values = ((name, value.value) for name, value in check.metadata.items())
+    told = ", ".join(f"{name} {value}" for name, value in values if isinstance(value, int | float | str))
     return _first_line(check.description or told)
 
 

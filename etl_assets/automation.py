@@ -175,7 +175,8 @@ def _source_activity(
         """Ask for a capture when the statistics of the tables of totesys tell of changes that none has seen.
 
         A sign that was seen is asked for once in a window, until a capture is there that was made after it. The
-        statistics are a hint, which `etl_schedule` does not need: a crash of totesys, say, sets them back.
+        statistics are a hint, which `etl_schedule` does not need: a crash of totesys, say, sets them back. While its
+        clock, set back, has not caught up with the last capture, every change passes for captured.
         """
         with totesys.connect() as connection:
             sign, now = activity(connection, tables)

@@ -18,6 +18,7 @@ PREVIEWED = 5
 """How many rows a preview shows."""
 
 _MASK = "•••"
+_LONGEST = 200
 
 
 def table_metadata(
@@ -81,15 +82,22 @@ def _name(origin: tuple[Sequence[str], str]) -> str:
 
 def preview(table: Table, rows: Iterable[Mapping[str, Any]]) -> dg.TableMetadataValue:
     """Show the first rows of a table; of what tells of a person, only that it is there."""
-    masked = {column.name for column in table.columns if is_personal(column)}
     shown = [
-        dg.TableRecord(
-            {name: None if value is None else _MASK if name in masked else str(value) for name, value in row.items()}
-        )
+        dg.TableRecord({name: masked(table, name, value) for name, value in row.items()})
         for row in islice(rows, PREVIEWED)
     ]
     schema = dg.TableSchema([dg.TableColumn(name) for name in table.captured_columns.names])
     return dg.MetadataValue.table(shown, schema)
+
+
+def masked(table: Table, column: str, value: Any) -> str | None:
+    """Give a value of a column as it may be shown: cut if it is long, hidden if it tells of a person."""
+    if value is None:
+        return None
+    if column in table.columns.names and is_personal(table.columns.field(column)):
+        return _MASK
+    text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 class Clock:

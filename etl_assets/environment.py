@@ -4,6 +4,7 @@ Nothing is read at import; `definitions.py` reads the settings when Dagster load
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -96,6 +97,20 @@ class Settings:
             late_warning=warning,
             late_failure=failure,
         )
+
+
+def alerts_topic() -> str | None:
+    """Give the ARN of the SNS topic for alerts, if there is one.
+
+    Raises:
+        EnvironmentVariableError: it is no ARN of a topic.
+    """
+    topic = os.environ.get(Variable.ALERTS_TOPIC_ARN)
+    if topic and not re.fullmatch(r"arn:[\w-]+:sns:[\w-]+:\d+:[\w.-]+", topic):
+        raise EnvironmentVariableError(
+            Variable.ALERTS_TOPIC_ARN, f"must look like arn:aws:sns:eu-west-2:123456789012:name, not {topic!r}"
+        )
+    return topic or None
 
 
 def _day(given: Mapping[Variable, str], variable: Variable, default: date) -> date:

@@ -26,21 +26,25 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Give the line, without its end."""
+        facts = {
+            name: value
+            for name, value in record.__dict__.items()
+            if name not in _OF_EVERY_RECORD and not name.startswith(_OF_DAGSTER)
+        }
         fields = {
+            **facts,
             "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
             **dict(_in_run(record)),
-            **{
-                name: value
-                for name, value in record.__dict__.items()
-                if name not in _OF_EVERY_RECORD and not name.startswith(_OF_DAGSTER)
-            },
         }
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(fields, default=str, ensure_ascii=False)
+        try:
+            return json.dumps(fields, default=str, allow_nan=False)
+        except (TypeError, ValueError):  # a fact that JSON has not, such as NaN, must not cost the line
+            return json.dumps({name: str(value) for name, value in fields.items()})
 
 
 def _in_run(record: logging.LogRecord) -> Iterator[tuple[str, Any]]:

@@ -1,6 +1,7 @@
 """The dead-man's switch: each load is told to CloudWatch, whose alarm on silence works when Dagster is dead."""
 
 import os
+from collections.abc import Sequence
 
 import boto3
 import dagster as dg
@@ -15,8 +16,8 @@ ROWS_LOADED = "RowsLoaded"
 _CONFIG = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "max_attempts": 2})
 
 
-def publish_load(context: dg.AssetExecutionContext, seconds: float, rows: int) -> None:
-    """Publish how long a capture took to be loaded, and the rows that changed, if METRICS_NAMESPACE is set.
+def publish_load(context: dg.AssetExecutionContext, ages: Sequence[float], rows: int) -> None:
+    """Publish the age of each capture loaded, in seconds, and the rows that changed, if METRICS_NAMESPACE is set.
 
     A load that is done does not fail for it: what CloudWatch does not take is a warning, and its alarm the alert.
     """
@@ -27,7 +28,7 @@ def publish_load(context: dg.AssetExecutionContext, seconds: float, rows: int) -
         boto3.client("cloudwatch", config=_CONFIG).put_metric_data(
             Namespace=namespace,
             MetricData=[
-                {"MetricName": SECONDS_FROM_CAPTURE_TO_LOAD, "Value": seconds, "Unit": "Seconds"},
+                *({"MetricName": SECONDS_FROM_CAPTURE_TO_LOAD, "Value": age, "Unit": "Seconds"} for age in ages),
                 {"MetricName": ROWS_LOADED, "Value": rows, "Unit": "Count"},
             ],
         )

@@ -153,6 +153,9 @@ class SchemaMismatchError(PermanentError):
         super().__init__(f"{where} is not as declared: {'; '.join(self.problems)}")
 
 
+IS_NULL = "is null, and may not be"
+"""Why a row was rejected."""
+
 REJECTED = pa.schema(
     [
         pa.field(CAPTURED_AT, CAPTURED_AT_TYPE),
@@ -211,7 +214,7 @@ def conform(table: Table, rows: pa.Table) -> Conformed:
         rejections += [(index, declared.name, f"cannot be read as {declared.type}") for index in faulty]
         if not declared.nullable and column.null_count > len(faulty):
             nulls = pc.indices_nonzero(pc.is_null(column)).to_pylist()
-            rejections += [(i, declared.name, "is null, and may not be") for i in sorted({*nulls} - {*faulty})]
+            rejections += [(i, declared.name, IS_NULL) for i in sorted({*nulls} - {*faulty})]
     if not rejections:
         return Conformed(pa.table(cast_columns, schema=schema), REJECTED.empty_table())
     rejected_rows = {index for index, _, _ in rejections}

@@ -1,7 +1,13 @@
 """The platform under test: its environment, its runs, and what it has made."""
 
-from collections.abc import Callable, Iterable
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
@@ -109,6 +115,33 @@ class Platform:
     def versions(self) -> dict[str, int]:
         """The number of rows of each star table."""
         return {star.name: self.warehouse(f"SELECT count(*) FROM warehouse.{star.name}")[0][0] for star in STAR_TABLES}
+
+
+@contextmanager
+def dagster(log: Path, environment: Mapping[str, str], *command: str) -> Iterator[None]:
+    """Run a service of Dagster's, `python -m <command>`, and end it with all it started.
+
+    Its output goes to `<log>.stdout` and `<log>.stderr`. It is in a session of its own, and heeds SIGINT, which what is
+    started in the background does not: Dagster ends on SIGTERM as on SIGINT.
+    """
+    with Path(f"{log}.stdout").open("wb") as out, Path(f"{log}.stderr").open("wb") as err:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            env=environment,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        try:
+            yield
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
 
 
 def until(condition: Callable[[], object], seconds: float = 60) -> None:

@@ -4,7 +4,6 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from time import sleep
 from typing import Any
 
@@ -25,41 +24,57 @@ from dagster_shared.error import SerializableErrorInfo
 
 from etl_assets.alerts import Message, Problem, Watch, look
 from etl_assets.definitions import defs
+from etl_assets.environment import EnvironmentVariableError
 
 WINDOWS = dg.StaticPartitionsDefinition(["10:00", "10:15", "10:30"])
-WELL: dict[str, Any] = {"cause": "", "rows": 0, "blocking": 0}
 TABLE = dg.AssetKey(["warehouse", "fact_payment"])
+STAR = dg.AssetKey(["transformation", "fact_payment"])
+WELL: dict[str, Any] = {"cause": "", "rows": 0}
 
 
 class Config(dg.Config):
     cause: str
     rows: int
-    blocking: int
 
 
-@dg.asset(
-    key=TABLE,
-    partitions_def=WINDOWS,
-    check_specs=[
-        dg.AssetCheckSpec("nothing_rejected", asset=TABLE),
-        dg.AssetCheckSpec("as_declared", asset=TABLE),
-        dg.AssetCheckSpec("keys_unique", asset=TABLE, blocking=True),
-    ],
-)
-def fact_payment(config: Config) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def do(config: Config) -> None:
     if config.cause:
         try:
             raise OSError("refused")
         except OSError as error:
             raise ConnectionError(config.cause) from error
+
+
+@dg.asset(key=STAR, partitions_def=WINDOWS, check_specs=[dg.AssetCheckSpec("keys_unique", asset=STAR, blocking=True)])
+def star(config: Config) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    do(config)
+    return dg.MaterializeResult(check_results=[dg.AssetCheckResult(check_name="keys_unique", passed=not config.rows)])
+
+
+@dg.multi_asset(
+    name="warehouse",
+    specs=[dg.AssetSpec(TABLE, deps=[STAR])],
+    partitions_def=WINDOWS,
+    check_specs=[dg.AssetCheckSpec("nothing_rejected", asset=TABLE), dg.AssetCheckSpec("as_declared", asset=TABLE)],
+)
+def warehouse(config: Config) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    do(config)
+    told: dict[str, Any] = {"outstanding": config.rows, "first": dg.MetadataValue.json([{"value": "ada@x.com"}])}
     checks = [
-        dg.AssetCheckResult(
-            check_name="nothing_rejected", passed=not config.rows, metadata={"outstanding": config.rows}
-        ),
+        dg.AssetCheckResult(check_name="nothing_rejected", passed=not config.rows, metadata=told),
         dg.AssetCheckResult(check_name="as_declared", passed=False, severity=dg.AssetCheckSeverity.WARN),
-        dg.AssetCheckResult(check_name="keys_unique", passed=not config.blocking),
     ]
-    return dg.MaterializeResult(check_results=checks)
+    return dg.MaterializeResult(asset_key=TABLE, check_results=checks)
+
+
+ETL = dg.Definitions(
+    [star, warehouse], jobs=[dg.define_asset_job("etl")], executor=dg.in_process_executor
+).resolve_job_def("etl")
+STEPS = ("transformation__fact_payment", "warehouse")
+
+
+def config(at: str, **values: Any) -> dict[str, Any]:
+    return {"ops": {step: {"config": WELL | (values if step == at else {})} for step in STEPS}}
 
 
 class Pager:
@@ -73,14 +88,13 @@ class Pager:
     def now(self) -> datetime:
         return datetime.now(UTC)
 
-    def run(self, partition: str = "10:00", *, by_hand: bool = False, **config: Any) -> dg.DagsterRun:
-        job = dg.Definitions(
-            [fact_payment], jobs=[dg.define_asset_job("etl")], executor=dg.in_process_executor
-        ).resolve_job_def("etl")
-        done = job.execute_in_process(
+    def run(
+        self, partition: str = "10:00", *, at: str = "warehouse", by_hand: bool = False, **values: Any
+    ) -> dg.DagsterRun:
+        done = ETL.execute_in_process(
             instance=self.instance,
             partition_key=partition,
-            run_config={"ops": {"warehouse__fact_payment": {"config": WELL | config}}},
+            run_config=config(at, **values),
             raise_on_error=False,
             tags={} if by_hand else {"dagster/schedule_name": "etl_schedule"},
         )
@@ -136,10 +150,10 @@ def test_a_failed_run_is_told_once_with_all_that_a_person_needs(pager: Pager, mo
     run = pager.run("10:00", cause="no connection to PostgreSQL\nand more")
     pager.run("10:15", cause="no connection to PostgreSQL")
     [message] = pager.messages()
-    assert message.subject == "totesys ETL: etl failed at warehouse__fact_payment"
+    assert message.subject == "totesys ETL: etl failed at warehouse"
     assert message.body.splitlines()[:-1] == [
-        "etl failed at warehouse__fact_payment",
-        "step: warehouse__fact_payment",
+        "etl failed at warehouse",
+        "step: warehouse",
         "cause: ConnectionError: no connection to PostgreSQL",
         "job: etl",
         "partition: 10:00",
@@ -153,32 +167,55 @@ def test_a_failed_run_is_told_once_with_all_that_a_person_needs(pager: Pager, mo
 def test_its_recovery_is_told_once(pager: Pager) -> None:
     pager.run("10:00", cause="down")
     pager.run("10:15", cause="down")
-    assert pager.told() == ["etl failed at warehouse__fact_payment"]
+    assert pager.told() == ["etl failed at warehouse"]
     pager.run("10:00")
     assert pager.told() == [], "an older partition that is well says nothing of the newest"
     pager.run("10:15")
-    assert pager.told() == ["recovered: etl failed at warehouse__fact_payment"]
+    assert pager.told() == ["recovered: etl failed at warehouse"]
     pager.run("10:30")
     assert pager.told() == []
     pager.run("10:30", cause="down")
-    assert pager.told() == ["etl failed at warehouse__fact_payment"], "again"
+    assert pager.told() == ["etl failed at warehouse"], "again"
 
 
 def test_what_failed_and_recovered_between_two_looks_is_told_both(pager: Pager) -> None:
     pager.run("10:00", cause="down")
     pager.run("10:15")
     assert pager.told() == [
-        "etl failed at warehouse__fact_payment",
-        "recovered: etl failed at warehouse__fact_payment",
+        "etl failed at warehouse",
+        "recovered: etl failed at warehouse",
     ]
 
 
 def test_what_a_person_ran_is_a_matter_of_its_own(pager: Pager) -> None:
     pager.run("10:00", cause="down", by_hand=True)
     pager.run("10:15")
-    assert pager.told() == ["etl failed at warehouse__fact_payment"]
+    assert pager.told() == ["etl failed at warehouse"]
+    pager.run("10:00", by_hand=True)
+    assert pager.told() == ["recovered: etl failed at warehouse"]
+
+
+def test_a_partition_that_cannot_be_made_is_one_problem_until_it_is_loaded_whatever_later_ones_do(pager: Pager) -> None:
+    for _ in range(2):
+        pager.run("10:00", at="transformation__fact_payment", rows=1)
+        pager.run("10:15", cause="10:00 is not loaded")
+    assert pager.told() == [
+        "check failed: transformation/fact_payment: keys_unique",
+        "etl failed at warehouse",
+    ]
     pager.run("10:00")
-    assert pager.told() == ["recovered: etl failed at warehouse__fact_payment"]
+    assert pager.told() == ["recovered: check failed: transformation/fact_payment: keys_unique"]
+    pager.run("10:15")
+    assert pager.told() == ["recovered: etl failed at warehouse"]
+
+
+def test_a_load_ends_what_was_wrong_in_partitions_before_it(pager: Pager) -> None:
+    pager.run("10:00", at="transformation__fact_payment", cause="no memory")
+    pager.run("10:15", cause="down")
+    assert len(pager.told()) == 2
+    pager.run("10:30")
+    assert len(pager.told()) == 2
+    assert pager.watch.open == {}
 
 
 def test_nothing_is_told_of_what_was_before_the_first_look(pager: Pager) -> None:
@@ -191,7 +228,7 @@ def test_a_failed_check_of_severity_error_is_told_and_a_warning_is_not(pager: Pa
     pager.run(rows=3)
     [message] = pager.messages()
     assert message.subject == "totesys ETL: check failed: warehouse/fact_payment: nothing_rejected"
-    assert "cause: outstanding 3" in message.body
+    assert "cause: outstanding 3\n" in message.body, "what is in rows stays in Dagster"
     pager.run(rows=2)
     assert pager.told() == []
     pager.run(rows=0)
@@ -199,20 +236,27 @@ def test_a_failed_check_of_severity_error_is_told_and_a_warning_is_not(pager: Pa
 
 
 def test_a_blocking_check_that_fails_a_run_is_told_as_one_problem(pager: Pager) -> None:
-    assert not pager.run(blocking=1).is_success
-    assert pager.told() == ["check failed: warehouse/fact_payment: keys_unique"]
+    run = pager.run(at="transformation__fact_payment", rows=1)
+    assert run.status == dg.DagsterRunStatus.FAILURE
+    assert pager.told() == ["check failed: transformation/fact_payment: keys_unique"]
     pager.run()
-    assert pager.told() == ["recovered: check failed: warehouse/fact_payment: keys_unique"]
+    assert pager.told() == ["recovered: check failed: transformation/fact_payment: keys_unique"]
 
 
-def test_a_run_without_a_failed_step_is_told_by_its_job(pager: Pager) -> None:
+def died(pager: Pager) -> dg.DagsterRun:
+    """A run whose worker died."""
     run = pager.instance.create_run_for_job(
-        dg.Definitions([fact_payment], jobs=[dg.define_asset_job("etl")]).resolve_job_def("etl"),
-        run_config={"ops": {"warehouse__fact_payment": {"config": WELL}}},
+        ETL,
+        run_config=config("warehouse"),
         tags={"dagster/schedule_name": "etl_schedule", "dagster/partition": "10:00"},
         status=dg.DagsterRunStatus.STARTED,
     )
     pager.instance.report_run_failed(run, "the process was terminated by signal 9\nand more")
+    return run
+
+
+def test_a_run_without_a_failed_step_is_told_by_its_job(pager: Pager) -> None:
+    died(pager)
     [message] = pager.messages()
     assert message.subject == "totesys ETL: etl failed"
     assert "cause: the process was terminated by signal 9\n" in message.body
@@ -220,19 +264,31 @@ def test_a_run_without_a_failed_step_is_told_by_its_job(pager: Pager) -> None:
     assert pager.told() == ["recovered: etl failed"]
 
 
-def test_a_run_that_dagster_runs_again_is_not_told_and_one_undecided_waits(tmp_path: Path) -> None:
-    retries = {"run_retries": {"enabled": True, "max_retries": 1}}
-    with dg.instance_for_test(temp_dir=str(tmp_path), overrides=retries) as instance:
-        pager = Pager(instance)
-        pager.run(cause="down")
-        assert pager.told() == []
-    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
-        run = Pager(instance).run(cause="down")
-    with dg.instance_for_test(temp_dir=str(tmp_path), overrides=retries) as instance:
-        pager.instance = instance
-        assert pager.told() == [], "not decided yet"
-        instance.add_run_tags(run.run_id, {"dagster/will_retry": "false"})
-        assert pager.told() == ["etl failed at warehouse__fact_payment"]
+@pytest.fixture
+def retrying() -> Iterator[Pager]:
+    with dg.instance_for_test(overrides={"run_retries": {"enabled": True, "max_retries": 1}}) as instance:
+        yield Pager(instance)
+
+
+def test_a_run_that_dagster_runs_again_is_not_told(retrying: Pager) -> None:
+    run = died(retrying)
+    assert retrying.told() == [], "it will be"
+    retrying.instance.add_run_tags(run.run_id, {"dagster/auto_retry_run_id": "another"})
+    assert retrying.told() == [], "it is"
+    assert retrying.watch.told == [run.run_id]
+
+
+def test_a_run_that_dagster_could_not_run_again_is_told(retrying: Pager) -> None:
+    run = died(retrying)
+    assert retrying.told() == []
+    retrying.instance.add_run_tags(run.run_id, {"dagster/will_retry": "false"})
+    assert retrying.told() == ["etl failed"]
+
+
+def test_a_run_that_dagster_forgot_to_run_again_is_told_after_some_minutes(retrying: Pager) -> None:
+    died(retrying)
+    look(retrying.instance, [TABLE], retrying.watch, retrying.now() + timedelta(minutes=6))
+    assert [message.problem.summary for message in retrying.watch.unsent] == ["etl failed"]
 
 
 def test_late_data_is_told_when_it_is_late_and_when_it_is_very_late(pager: Pager) -> None:
@@ -304,26 +360,36 @@ def test_sns_gets_what_there_is_to_tell(pager: Pager, topic: tuple[str, str]) ->
     pager.run(cause="down")
     second = evaluate(pager.instance, first.cursor)
     [got] = received(topic[1])
-    assert got["Subject"] == "totesys ETL: etl failed at warehouse__fact_payment"
+    assert got["Subject"] == "totesys ETL: etl failed at warehouse"
     assert "cause: ConnectionError: down" in got["Message"]
     assert json.loads(got["MessageAttributes"]["json"]["Value"])["job"] == "etl"
     evaluate(pager.instance, second.cursor)
     assert received(topic[1]) == []
 
 
-def test_what_sns_does_not_take_is_logged_and_sent_at_the_next_look(
+def test_what_sns_does_not_take_is_logged_and_sent_in_order_at_the_next_look(
     pager: Pager, topic: tuple[str, str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = evaluate(pager.instance, None)
     pager.run(cause="down")
+    pager.run()
     with monkeypatch.context() as outage:
         outage.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
         second = evaluate(pager.instance, first.cursor)
-    assert second.skip_message == "1 problems are open, 1 messages are not sent yet"
-    assert "SNS did not take an alert; it is sent again" in caplog.text
+    assert second.skip_message == "0 problems are open, 2 messages are not sent yet"
+    assert caplog.text.count("SNS did not take an alert; it is sent again") == 1, "the second would only wait as well"
     third = evaluate(pager.instance, second.cursor)
-    assert third.skip_message == "1 problems are open, 0 messages are not sent yet"
-    assert len(received(topic[1])) == 1
+    assert third.skip_message == "0 problems are open, 0 messages are not sent yet"
+    assert [got["Subject"] for got in received(topic[1])] == [
+        "totesys ETL: etl failed at warehouse",
+        "totesys ETL: recovered: etl failed at warehouse",
+    ]
+
+
+def test_a_malformed_topic_is_one_line_that_names_it(pager: Pager, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALERTS_TOPIC_ARN", "alerts")
+    with pytest.raises(EnvironmentVariableError, match=r"^ALERTS_TOPIC_ARN must look like arn:aws:sns:"):
+        evaluate(pager.instance, None)
 
 
 def test_without_a_topic_the_log_tells(pager: Pager, caplog: pytest.LogCaptureFixture) -> None:
@@ -333,11 +399,10 @@ def test_without_a_topic_the_log_tells(pager: Pager, caplog: pytest.LogCaptureFi
         second = evaluate(pager.instance, first.cursor)
         pager.run()
         evaluate(pager.instance, second.cursor)
-    told = [(record.levelname, record.getMessage()) for record in caplog.records if record.name == "etl_assets.alerts"]
-    assert told == [
-        ("CRITICAL", "totesys ETL: etl failed at warehouse__fact_payment"),
-        ("INFO", "totesys ETL: recovered: etl failed at warehouse__fact_payment"),
-    ]
+    failed, recovered = [record for record in caplog.records if record.name == "etl_assets.alerts"]
+    assert (failed.levelname, recovered.levelname) == ("CRITICAL", "INFO")
+    assert failed.getMessage().startswith("totesys ETL: etl failed at warehouse\nstep: warehouse\ncause: ")
+    assert recovered.getMessage().startswith("totesys ETL: Recovered: etl failed at warehouse\n")
 
 
 def test_a_look_that_fails_is_critical_itself(pager: Pager, caplog: pytest.LogCaptureFixture) -> None:

@@ -80,6 +80,13 @@ def test_a_record_outside_of_runs_has_its_facts_and_traceback() -> None:
     assert line["traceback"].endswith("ValueError: no")
 
 
+def test_no_fact_costs_a_line_or_takes_the_place_of_another() -> None:
+    odd = {"rows": float("nan"), "level": "hi", "name_": "\ud800", "nested": {("a", 1): 2}}
+    record = logging.makeLogRecord({"msg": "x", "levelname": "INFO"} | odd)
+    line = json.loads(JsonFormatter().format(record).encode())
+    assert (line["level"], line["message"], line["rows"]) == ("INFO", "x", "nan")
+
+
 def test_alerts_go_to_stdout_as_json_where_that_is_asked_for() -> None:
     program = """
 import logging

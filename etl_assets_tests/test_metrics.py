@@ -40,6 +40,16 @@ def test_a_load_is_told_with_its_age_and_rows_and_a_replay_is_none(platform: Pla
     assert 0 < seconds["Sum"] < 120
 
 
+def test_a_load_of_two_captures_tells_its_rows_once(platform: Platform, namespace: str) -> None:
+    platform.run()
+    platform.next_window()
+    platform.totesys("UPDATE design SET file_name = 'new' WHERE design_id = 1")
+    platform.run(full_capture=True)
+    [rows], [seconds] = told(namespace, ROWS_LOADED), told(namespace, SECONDS_FROM_CAPTURE_TO_LOAD)
+    assert (rows["SampleCount"], rows["Sum"]) == (2, sum(platform.versions().values()) + 1)
+    assert seconds["SampleCount"] == 3
+
+
 def test_without_a_namespace_nothing_is_told(platform: Platform, s3_bucket: str) -> None:
     before = boto3.client("cloudwatch").list_metrics()["Metrics"]
     platform.run()

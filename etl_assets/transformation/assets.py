@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from etl_assets.buckets import Bucket
 from etl_assets.captures import captured_at_of
-from etl_assets.catalogue import PREVIEWED, Clock, described, preview, table_metadata
+from etl_assets.catalogue import PREVIEWED, Clock, described, masked, preview, table_metadata
 from etl_assets.failures import RETRY_OUTAGES, permanent_failures_not_retried
 from etl_assets.ingestion import INGESTION, Join
 from etl_assets.storage import (
@@ -22,7 +22,7 @@ from etl_assets.storage import (
     with_captures,
     write_star,
 )
-from etl_assets.tables import CAPTURED_AT, CAPTURED_AT_TYPE, REJECTED, Conformed, Table, conform, frame
+from etl_assets.tables import CAPTURED_AT, CAPTURED_AT_TYPE, IS_NULL, REJECTED, Conformed, Table, conform, frame
 from etl_assets.transformation.declare import StarTable, lineage
 
 TRANSFORMATION = "transformation"
@@ -103,7 +103,7 @@ def _asset(
                     "preview": preview(star, result.rows.slice(0, PREVIEWED).to_pylist()),
                 }
                 context.add_asset_metadata(facts, partition_key=partition)
-        return dg.MaterializeResult(check_results=[_evaluated(check, star, made) for check in _checks(star)])
+        return dg.MaterializeResult(check_results=[_evaluated(check, star, tables, made) for check in _checks(star)])
 
     return transformed
 
@@ -172,15 +172,13 @@ def _duplicates(star: StarTable, made: Made) -> int:
     return int(rows.num_rows - rows.group_by([*star.primary_key, CAPTURED_AT]).aggregate([]).num_rows)
 
 
-def _nulls(star: StarTable, made: Made) -> int:
-    return sum(
-        made.result.rows.column(column.name).null_count for column in star.captured_columns if not column.nullable
-    )
+def _nulls(_: StarTable, made: Made) -> int:
+    return int(pc.sum(pc.equal(made.result.rejected.column("reason"), IS_NULL)).as_py() or 0)
 
 
 def _missing(_: StarTable, made: Made) -> int:
-    """Count the rows too many or too few: a fact has one for each of its source."""
-    [source] = made.inputs.values()
+    """Count the rows too many or too few: a fact has one for each of its first input."""
+    source = next(iter(made.inputs.values()))
     return abs(_rows(source) - _rows(made.result))
 
 
@@ -207,9 +205,11 @@ _CHECKS = (
     ),
     _Check(
         name="not_null",
-        description="No value is null where none may be.",
+        description="No value was null where none may be; the rows of such values are set apart, as by "
+        "`nothing_rejected`.",
         counted="nulls",
         count=_nulls,
+        blocking=False,
     ),
     _Check(
         name="rows_match_capture",
@@ -225,12 +225,19 @@ def _checks(star: StarTable) -> list[_Check]:
     return [check for check in _CHECKS if star.record_id or not check.facts_only]
 
 
-def _evaluated(check: _Check, star: StarTable, made: Sequence[Made]) -> dg.AssetCheckResult:
+def _evaluated(
+    check: _Check, star: StarTable, tables: Mapping[str, Table], made: Sequence[Made]
+) -> dg.AssetCheckResult:
     count = sum(check.count(star, each) for each in made)
     metadata: dict[str, Any] = {check.counted: count}
     if check.name == NOTHING_REJECTED:
         shown = pa.concat_tables([each.result.rejected for each in made]).slice(0, _REJECTIONS_SHOWN)
-        metadata["first"] = dg.MetadataValue.json(shown.drop_columns(["row", CAPTURED_AT]).to_pylist())
+        metadata["first"] = dg.MetadataValue.json(
+            [
+                row | {"value": masked(tables[row["table"]], row["column"], row["value"])}
+                for row in shown.drop_columns(["row", CAPTURED_AT]).to_pylist()
+            ]
+        )
     return dg.AssetCheckResult(
         check_name=check.name,
         passed=not count,

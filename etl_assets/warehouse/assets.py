@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +10,7 @@ import dagster as dg
 
 from etl_assets.buckets import Bucket
 from etl_assets.captures import Capture, in_partition
-from etl_assets.catalogue import PREVIEWED, described, preview, table_metadata
+from etl_assets.catalogue import PREVIEWED, described, masked, preview, table_metadata
 from etl_assets.databases import Connection, DatabaseResource
 from etl_assets.failures import RETRY_OUTAGES, permanent_failures_not_retried
 from etl_assets.ingestion import CAPTURE_TO_LOAD, TOTESYS
@@ -21,6 +21,7 @@ from etl_assets.transformation.assets import TRANSFORMATION
 from etl_assets.transformation.declare import StarTable, sources
 from etl_assets.warehouse.audit import Audit, audit
 from etl_assets.warehouse.load import Load, TableLoad, load
+from etl_assets.warehouse.quarantine import SetApart
 from etl_assets.warehouse.schema import WAREHOUSE
 
 _SHOWN = 20
@@ -68,8 +69,8 @@ _CHECKS = (
     ),
     _Check(
         name="current_unique",
-        description="The view of the present has each of the newest facts once.",
-        counted="more than once",
+        description="The view of the present has each of the newest facts once, and none that was deleted.",
+        counted="not once",
         count=lambda _, audited: audited.not_current,
         facts_only=True,
     ),
@@ -121,7 +122,7 @@ def warehouse_assets(
                 captures = in_partition(ingestion_bucket.open(), partition)
                 loaded = _load(context, connection, star_tables, bucket, partition, captures)
                 loads.append(loaded.tables)
-                _tell(context, loaded)
+                _tell(context, tables, loaded)
             audits = {
                 star.name: audit(connection, star, {column: by_name[to] for column, to in star.foreign_keys.items()})
                 for star in star_tables
@@ -130,7 +131,7 @@ def warehouse_assets(
             of_star = [loaded[star.name] for loaded in loads]
             yield dg.MaterializeResult(
                 asset_key=[WAREHOUSE, star.name],
-                check_results=[_evaluated(check, star, of_star, audits[star.name]) for check in _checks(star)],
+                check_results=[_evaluated(check, star, tables, of_star, audits[star.name]) for check in _checks(star)],
             )
 
     return warehouse
@@ -189,31 +190,39 @@ def _load(
     return loaded
 
 
-def _tell(context: dg.AssetExecutionContext, loaded: Load) -> None:
+def _tell(context: dg.AssetExecutionContext, tables: Mapping[str, Table], loaded: Load) -> None:
     """Tell the log what was loaded, and CloudWatch that there was a load."""
     rows = sum(table.changed for table in loaded.tables.values())
     context.log.info(f"loaded {len(loaded.taken)} captures, {rows} rows", extra={"rows": rows})
     for table in loaded.tables.values():
-        for row in table.set_apart[:_SHOWN]:
+        for row in _shown(tables, table.set_apart):
             context.log.error(
                 f"not loaded: {row.table} {row.key}, column {row.column}, value {row.value!r}: {row.reason}",
                 extra=asdict(row),
             )
-    for capture in loaded.taken:
-        age = datetime.now(UTC) - capture.captured_at.replace(tzinfo=UTC)
-        publish_load(context, seconds=age.total_seconds(), rows=rows)
+    if loaded.taken:
+        now = datetime.now(UTC)
+        ages = [(now - capture.captured_at.replace(tzinfo=UTC)).total_seconds() for capture in loaded.taken]
+        publish_load(context, ages, rows)
+
+
+def _shown(tables: Mapping[str, Table], rows: Sequence[SetApart]) -> list[SetApart]:
+    """Give the first rows as they may be shown."""
+    return [replace(row, value=masked(tables[row.table], row.column, row.value)) for row in rows[:_SHOWN]]
 
 
 def _checks(star: StarTable) -> list[_Check]:
     return [check for check in _CHECKS if star.record_id or not check.facts_only]
 
 
-def _evaluated(check: _Check, star: StarTable, loads: Sequence[TableLoad], audited: Audit) -> dg.AssetCheckResult:
+def _evaluated(
+    check: _Check, star: StarTable, tables: Mapping[str, Table], loads: Sequence[TableLoad], audited: Audit
+) -> dg.AssetCheckResult:
     count = check.count(loads, audited)
     metadata: dict[str, Any] = {check.counted: count}
     if check is NOTHING_REJECTED:
         new = [row for loaded in loads for row in loaded.set_apart]
-        metadata |= {"new": len(new), "first": dg.MetadataValue.json([asdict(row) for row in new[:_SHOWN]])}
+        metadata |= {"new": len(new), "first": dg.MetadataValue.json([asdict(row) for row in _shown(tables, new)])}
     return dg.AssetCheckResult(
         asset_key=[WAREHOUSE, star.name],
         check_name=check.name,

@@ -1,7 +1,6 @@
 """After an outage the platform is whole again by itself: Dagster's own daemon, and nobody at the keys."""
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from etl_assets.databases import connect
 from etl_assets.simulator import postgres
 from etl_assets_tests.chaos import processes
 from etl_assets_tests.chaos.history import assert_history_is_exact, captures
-from etl_assets_tests.platform import Platform
+from etl_assets_tests.platform import Platform, dagster
 from etl_assets_tests.test_definitions import ROOT
 from etl_assets_tests.test_etl import assert_warehouse_equals_totesys
 
@@ -35,25 +34,8 @@ def daemon(platform: Platform, home: Path) -> Iterator[None]:
 
     start = [sys.executable, "-m", "dagster", "sensor", "start", "catch_up", *workspace]
     subprocess.run(start, env=environment, cwd=ROOT, check=True, capture_output=True)
-    with (home / "log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dagster._daemon", "run", *workspace],
-            env=environment,
-            cwd=ROOT,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
-        try:
-            yield
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+    with dagster(home / "daemon", environment, "dagster._daemon", "run", *workspace):
+        yield
 
 
 def test_what_was_captured_while_the_warehouse_was_down_is_loaded_when_it_is_back(
@@ -78,7 +60,7 @@ def test_what_was_captured_while_the_warehouse_was_down_is_loaded_when_it_is_bac
         with postgres.serve(home, **settings):
             deadline = monotonic() + 300
             while loads(platform) < MISSED:
-                assert monotonic() < deadline, (tmp_path / "dagster" / "log").read_text()[-3000:]
+                assert monotonic() < deadline, (tmp_path / "dagster" / "daemon.stdout").read_text()[-3000:]
                 sleep(1)
             assert_warehouse_equals_totesys(platform)
             versions = assert_history_is_exact(platform)

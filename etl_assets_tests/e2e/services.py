@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -20,7 +19,7 @@ import boto3
 from etl_assets.databases import connect
 from etl_assets.simulator import postgres
 from etl_assets.simulator.activity import Totesys, create_schema
-from etl_assets_tests.platform import until
+from etl_assets_tests.platform import dagster, until
 
 ROOT = Path(__file__).parents[2]
 _LOCATION = {"repositoryName": "__repository__", "repositoryLocationName": "etl_assets"}
@@ -184,15 +183,17 @@ def deployment(folder: Path, **settings: str) -> Iterator[Deployment]:
         }
         made = Deployment(folder, environment, sources, warehouse_server, queue, webserver_port)
         for command in ("instance migrate", "instance concurrency set etl 1"):
-            dagster = [sys.executable, "-m", "dagster", *command.split()]
-            subprocess.run(dagster, env=environment, check=True, capture_output=True)
+            prepare = [sys.executable, "-m", "dagster", *command.split()]
+            subprocess.run(prepare, env=environment, check=True, capture_output=True)
         workspace = ["--workspace", str(ROOT / "deploy" / "workspace.yaml"), "--log-format", "json"]
         address = ["--host", "127.0.0.1", "--port"]
         api = ["dagster", "api", "grpc", *address, str(code_server_port), "--module-name", "etl_assets.definitions"]
-        stack.enter_context(_part(made, "code-server", *api, "--log-format", "json"))
+        stack.enter_context(dagster(folder / "code-server", environment, *api, "--log-format", "json"))
         until(lambda: _listens(code_server_port), seconds=120)
-        stack.enter_context(_part(made, "webserver", "dagster_webserver", *address, str(webserver_port), *workspace))
-        stack.enter_context(_part(made, "daemon", "dagster._daemon", "run", *workspace))
+        stack.enter_context(
+            dagster(folder / "webserver", environment, "dagster_webserver", *address, str(webserver_port), *workspace)
+        )
+        stack.enter_context(dagster(folder / "daemon", environment, "dagster._daemon", "run", *workspace))
         until(lambda: _listens(webserver_port), seconds=120)
         yield made
 
@@ -216,27 +217,3 @@ def _bucket(name: str) -> str:
     region = boto3.session.Session().region_name
     boto3.client("s3").create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": region})
     return f"s3://{name}"
-
-
-@contextmanager
-def _part(made: Deployment, name: str, module: str, *arguments: str) -> Iterator[None]:
-    """Run a part in a session of its own, its output in files, and end it with all it started."""
-    with (made.folder / f"{name}.stdout").open("wb") as out, (made.folder / f"{name}.stderr").open("wb") as err:
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            env=made.environment,
-            cwd=made.folder,
-            stdout=out,
-            stderr=err,
-            start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
-        try:
-            yield
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
