@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, TypeVar
 
 import dagster as dg
 import pytest
@@ -20,6 +20,9 @@ from etl_assets.captures import Capture, newest
 from etl_assets.databases import connect
 from etl_assets.definitions import definitions
 from etl_assets.transformation import STAR_TABLES
+
+
+Found = TypeVar("Found")
 
 
 class Platform:
@@ -144,12 +147,13 @@ def dagster(log: Path, environment: Mapping[str, str], *command: str) -> Iterato
                 process.wait()
 
 
-def until(condition: Callable[[], object], seconds: float = 60) -> None:
-    """Wait for something to come about."""
+def until(condition: Callable[[], Found], seconds: float = 60) -> Found:
+    """Wait for something to come about, and give it."""
     deadline = monotonic() + seconds
-    while not condition():
+    while not (found := condition()):
         assert monotonic() < deadline, "it does not come about"
         sleep(0.02)
+    return found
 
 
 WAITS = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
