@@ -21,7 +21,6 @@ from etl_assets.databases import connect
 from etl_assets.definitions import definitions
 from etl_assets.transformation import STAR_TABLES
 
-
 Found = TypeVar("Found")
 
 
