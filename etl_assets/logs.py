@@ -26,19 +26,16 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Give the line, without its end."""
-        facts = {
-            name: value
-            for name, value in record.__dict__.items()
-            if name not in _OF_EVERY_RECORD and not name.startswith(_OF_DAGSTER)
-        }
         fields = {
-            **facts,
             "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
             **dict(_in_run(record)),
         }
+        for name, value in record.__dict__.items():
+            if name not in _OF_EVERY_RECORD and not name.startswith(_OF_DAGSTER):
+                fields.setdefault(name, value)
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
         try:

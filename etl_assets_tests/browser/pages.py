@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import FloatRect, Page
+from playwright.sync_api import FloatRect, Locator, Page
 
 from etl_assets_tests.platform import until
 
@@ -59,9 +59,22 @@ class Browser:
             chosen = self.page.get_by_placeholder(re.compile("^ex: "))
             chosen.fill(partition)
             chosen.press("Enter")
-        launch = self.page.get_by_role("button", name="Launch 1 run", exact=True)
+        return self._launch(self.page.get_by_role("button", name="Launch 1 run", exact=True))
+
+    def launch(self, button: str, partition: str, old: str, new: str) -> str:
+        """Launch what the page is about from the launchpad, a word of its configuration changed; give the run's id."""
+        self.page.get_by_role("button", name=button).first.locator("xpath=following::button[1]").click()
+        self.page.get_by_text("Open launchpad").click()
+        self.page.get_by_text(old, exact=True).dblclick()
+        self.page.keyboard.type(new)
+        chosen = self.page.get_by_placeholder("Partition")
+        chosen.fill(partition)
+        chosen.press("Enter")
+        return self._launch(self.page.get_by_role("button", name="Materialize", exact=True).last)
+
+    def _launch(self, button: Locator) -> str:
         with self.page.expect_response(lambda answer: "op=LaunchPipelineExecution" in answer.url) as launched:
-            launch.click()
+            button.click()
         run = str(launched.value.json()["data"]["launchPipelineExecution"]["run"]["id"])
         self.open(f"/runs/{run}")
         self.shows("^(Success|Failure)$", seconds=300)
