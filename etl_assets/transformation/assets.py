@@ -1,5 +1,6 @@
 """The asset factory over the star tables."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -82,7 +83,8 @@ def _asset(
         ingestion_bucket: BucketResource,
         transformation_bucket: BucketResource,
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        made = []
+        counts: Counter[str] = Counter()
+        rejected = REJECTED.empty_table()
         with permanent_failures_not_retried():
             source, target = ingestion_bucket.open(), transformation_bucket.open()
             for partition in context.partition_keys:
@@ -93,7 +95,8 @@ def _asset(
                 clock.lap("transform")
                 path, size = write_star(target, star.name, partition, result)
                 clock.lap("write")
-                made.append(Made(given, result))
+                counts.update({check.name: check.count(star, Made(given, result)) for check in _checks(star)})
+                rejected = pa.concat_tables([rejected, result.rejected]).slice(0, _REJECTIONS_SHOWN)
                 facts = {
                     "dagster/row_count": result.rows.num_rows,
                     "bytes": size,
@@ -103,7 +106,9 @@ def _asset(
                     "preview": preview(star, result.rows.slice(0, PREVIEWED).to_pylist()),
                 }
                 context.add_asset_metadata(facts, partition_key=partition)
-        return dg.MaterializeResult(check_results=[_evaluated(check, star, tables, made) for check in _checks(star)])
+        return dg.MaterializeResult(
+            check_results=[_evaluated(check, counts[check.name], tables, rejected) for check in _checks(star)]
+        )
 
     return transformed
 
@@ -225,17 +230,13 @@ def _checks(star: StarTable) -> list[_Check]:
     return [check for check in _CHECKS if star.record_id or not check.facts_only]
 
 
-def _evaluated(
-    check: _Check, star: StarTable, tables: Mapping[str, Table], made: Sequence[Made]
-) -> dg.AssetCheckResult:
-    count = sum(check.count(star, each) for each in made)
+def _evaluated(check: _Check, count: int, tables: Mapping[str, Table], rejected: pa.Table) -> dg.AssetCheckResult:
     metadata: dict[str, Any] = {check.counted: count}
     if check.name == NOTHING_REJECTED:
-        shown = pa.concat_tables([each.result.rejected for each in made]).slice(0, _REJECTIONS_SHOWN)
         metadata["first"] = dg.MetadataValue.json(
             [
                 row | {"value": masked(tables[row["table"]], row["column"], row["value"])}
-                for row in shown.drop_columns(["row", CAPTURED_AT]).to_pylist()
+                for row in rejected.drop_columns(["row", CAPTURED_AT]).to_pylist()
             ]
         )
     return dg.AssetCheckResult(

@@ -70,7 +70,7 @@ class Browser:
         chosen = self.page.get_by_placeholder("Partition")
         chosen.fill(partition)
         chosen.press("Enter")
-        return self._launch(self.page.get_by_role("button", name="Materialize", exact=True).last)
+        return self._launch(self.page.get_by_role("button", name="Materialize").last)
 
     def _launch(self, button: Locator) -> str:
         with self.page.expect_response(lambda answer: "op=LaunchPipelineExecution" in answer.url) as launched:
