@@ -373,11 +373,14 @@ def _look_at_freshness(
 def _look_at_ticks(instance: dg.DagsterInstance, watch: Watch, now: datetime) -> None:
     for state in instance.all_instigator_state():
         kind = state.instigator_type.value
-        if state.status.value == "STOPPED" or kind not in _FAILED_TICKS:
+        key = f"{kind.lower()} {state.name}"
+        if kind not in _FAILED_TICKS:
+            continue
+        if state.status.value == "STOPPED":
+            watch.open.pop(key, None)  # whoever stopped it knows
             continue
         ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=_FAILED_TICKS[kind] + 1)
         ended = [tick for tick in ticks if tick.status.value in _FINISHED_TICKS][: _FAILED_TICKS[kind]]
-        key = f"{kind.lower()} {state.name}"
         if len(ended) == _FAILED_TICKS[kind] and all(tick.status.value == "FAILURE" for tick in ended):
             facts = {"cause": _cause(ended[0].error), "link": _link("automation")}
             watch.found(Problem(key=key, summary=f"{key} keeps failing", facts=facts), now)

@@ -320,6 +320,16 @@ def test_a_sensor_that_keeps_failing_is_told_with_its_cause(pager: Pager) -> Non
     assert pager.told() == ["recovered: sensor catch_up keeps failing"]
 
 
+def test_a_sensor_that_was_stopped_is_a_problem_no_more_and_nothing_is_told(pager: Pager) -> None:
+    for _ in range(3):
+        pager.tick(InstigatorType.SENSOR, "catch_up", TickStatus.FAILURE)
+    assert len(pager.told()) == 1
+    [state] = pager.instance.all_instigator_state()
+    pager.instance.update_instigator_state(state.with_status(InstigatorStatus.STOPPED))
+    assert pager.told() == []
+    assert pager.watch.open == {}
+
+
 def test_a_schedule_that_failed_is_told_at_once(pager: Pager) -> None:
     pager.tick(InstigatorType.SCHEDULE, "etl_full_capture", TickStatus.FAILURE)
     assert pager.told() == ["schedule etl_full_capture keeps failing"]
