@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
+from etl_assets.buckets import Bucket
+from etl_assets.captures import in_partition
 from etl_assets_tests.browser.pages import Browser
 from etl_assets_tests.e2e.services import ROOT, Deployment, deployment
 
@@ -99,14 +101,16 @@ def test_its_checks_have_passed(browser: Browser, partition: str) -> None:
     browser.keep("checks")
 
 
-def test_one_asset_is_materialized_and_its_result_read(browser: Browser, partition: str) -> None:
+def test_one_asset_is_materialized_and_its_result_read(browser: Browser, deployed: Deployment, partition: str) -> None:
     browser.open_asset("transformation/dim_staff", "overview", "^Description$")
     run = browser.materialize("Materialize", partition)
+    captures = in_partition(Bucket(deployed.environment["INGESTION_URL"]), partition)
+    staff = sum(capture.files["staff"].rows for capture in captures if "staff" in capture.files)
     browser.open_asset(
         "transformation/dim_staff",
         "events",
         f"^Partition {partition} materialized in run {run[:8]}",
-        r"^dagster/row_count\s+20",
+        rf"^dagster/row_count\s+{staff}",
         r"^rejected\s+0",
         r"^seconds_transform\s+0?\.\d+",
     )
