@@ -1,0 +1,19 @@
+output "vpc_id" {
+  description = "The VPC."
+  value       = local.vpc_id
+}
+
+output "private_subnet_ids" {
+  description = "Subnets of tasks and databases."
+  value       = local.private
+}
+
+output "public_subnet_ids" {
+  description = "Subnets of the balancer."
+  value       = local.public
+}
+
+output "security_group_ids" {
+  description = "Security groups, by part."
+  value       = { for part, group in aws_security_group.this : part => group.id }
+}

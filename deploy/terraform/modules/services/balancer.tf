@@ -1,0 +1,60 @@
+# The way in. Dagster's UI has no login of its own: who reaches it may do everything. So it is reached over TLS, from
+# the given addresses alone, or through a login.
+
+resource "aws_lb" "this" {
+  name                       = var.name
+  internal                   = var.balancer.internal
+  load_balancer_type         = "application"
+  security_groups            = [var.security_group_ids["balancer"]]
+  subnets                    = var.balancer.internal ? var.private_subnet_ids : var.public_subnet_ids
+  drop_invalid_header_fields = true
+}
+
+resource "aws_lb_target_group" "webserver" {
+  name                 = "${var.name}-webserver"
+  vpc_id               = var.vpc_id
+  target_type          = "ip"
+  protocol             = "HTTP"
+  port                 = local.webserver.port
+  deregistration_delay = 30
+
+  health_check {
+    path                = "/server_info"
+    interval            = 30
+    timeout             = 10
+    healthy_threshold   = 2
+    unhealthy_threshold = 5
+  }
+}
+
+resource "aws_lb_listener" "https" {
+  load_balancer_arn = aws_lb.this.arn
+  protocol          = "HTTPS"
+  port              = 443
+  ssl_policy        = "ELBSecurityPolicy-TLS13-1-2-2021-06"
+  certificate_arn   = var.balancer.certificate_arn
+
+  dynamic "default_action" {
+    for_each = nonsensitive(var.login != null) ? [true] : []
+
+    content {
+      type  = "authenticate-oidc"
+      order = 1
+
+      authenticate_oidc {
+        issuer                 = var.login.issuer
+        authorization_endpoint = var.login.authorization_endpoint
+        token_endpoint         = var.login.token_endpoint
+        user_info_endpoint     = var.login.user_info_endpoint
+        client_id              = var.login.client_id
+        client_secret          = var.login.client_secret
+      }
+    }
+  }
+
+  default_action {
+    type             = "forward"
+    order            = 2
+    target_group_arn = aws_lb_target_group.webserver.arn
+  }
+}

@@ -1,0 +1,46 @@
+# Dagster on ECS: three services, and a task for each run, which the daemon starts. One image for all.
+
+data "aws_region" "this" {}
+data "aws_partition" "this" {}
+data "aws_caller_identity" "this" {}
+
+resource "aws_ecs_cluster" "this" {
+  name = var.name
+
+  setting {
+    name  = "containerInsights"
+    value = "enabled" # tells the alarms how many tasks of a service run
+  }
+}
+
+resource "aws_ecs_cluster_capacity_providers" "this" {
+  cluster_name       = aws_ecs_cluster.this.name
+  capacity_providers = ["FARGATE", "FARGATE_SPOT"]
+}
+
+resource "aws_service_discovery_private_dns_namespace" "this" {
+  name        = "${var.name}.internal"
+  description = "Where the daemon and the webserver find the code server."
+  vpc         = var.vpc_id
+}
+
+resource "aws_service_discovery_service" "code_server" {
+  name          = local.code_server.name
+  force_destroy = true
+
+  dns_config {
+    namespace_id   = aws_service_discovery_private_dns_namespace.this.id
+    routing_policy = "MULTIVALUE"
+
+    dns_records {
+      type = "A"
+      ttl  = 10
+    }
+  }
+}
+
+resource "aws_cloudwatch_log_group" "part" {
+  for_each          = local.parts
+  name              = "/${var.name}/${each.key}"
+  retention_in_days = var.log_retention_days
+}

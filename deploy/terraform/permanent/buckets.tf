@@ -1,0 +1,16 @@
+resource "aws_s3_bucket" "this" {
+  for_each = toset(["ingestion", "transformation"])
+  bucket   = "${local.name}-${each.key}-${data.aws_caller_identity.this.account_id}"
+
+  lifecycle {
+    prevent_destroy = true
+  }
+}
+
+module "private_bucket" {
+  source            = "../modules/private_bucket"
+  for_each          = aws_s3_bucket.this
+  bucket            = each.value.id
+  write_once        = true
+  cooler_after_days = var.cooler_after_days
+}

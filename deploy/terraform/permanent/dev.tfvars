@@ -1,0 +1,3 @@
+region       = "eu-west-2"
+environment  = "dev"
+alert_emails = ["data-engineering-dev@example.com"]

@@ -1,0 +1,119 @@
+# What can be destroyed and made again without losing data: network, Dagster, its database, alarms.
+
+terraform {
+  required_version = ">= 1.11, < 2"
+
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = "5.100.0"
+    }
+  }
+
+  backend "s3" {
+    encrypt      = true
+    use_lockfile = true
+  }
+}
+
+provider "aws" {
+  region = var.region
+
+  default_tags {
+    tags = { application = "totesys-etl", environment = var.environment, lifetime = "platform" }
+  }
+}
+
+data "terraform_remote_state" "permanent" {
+  backend = "s3"
+
+  config = {
+    region = var.region
+    bucket = var.state_bucket
+    key    = "${var.environment}/permanent.tfstate"
+  }
+}
+
+data "aws_caller_identity" "this" {}
+
+locals {
+  name      = "totesys-etl-${var.environment}"
+  permanent = data.terraform_remote_state.permanent.outputs
+}
+
+module "network" {
+  source              = "../modules/network"
+  name                = local.name
+  cidr                = var.network.cidr
+  existing            = var.network.existing
+  nat_gateway         = var.network.nat_gateway
+  interface_endpoints = var.network.interface_endpoints
+  totesys             = var.totesys
+  allowed_cidrs       = var.allowed_cidrs
+}
+
+module "storage" {
+  source            = "../modules/database"
+  name              = "${local.name}-dagster"
+  database          = "dagster"
+  instance          = var.storage
+  subnet_ids        = module.network.private_subnet_ids
+  security_group_id = module.network.security_group_ids["database"]
+}
+
+module "warehouse" {
+  source            = "../modules/database"
+  count             = var.warehouse == null ? 0 : 1
+  name              = "${local.name}-warehouse"
+  database          = "warehouse"
+  instance          = var.warehouse
+  subnet_ids        = module.network.private_subnet_ids
+  security_group_id = module.network.security_group_ids["database"]
+  url_secret_arn    = local.permanent.database_url_secret_arns["warehouse"]
+}
+
+resource "aws_s3_bucket" "compute_logs" {
+  bucket        = "${local.name}-compute-logs-${data.aws_caller_identity.this.account_id}"
+  force_destroy = true
+}
+
+module "compute_logs" {
+  source             = "../modules/private_bucket"
+  bucket             = aws_s3_bucket.compute_logs.id
+  expires_after_days = var.log_retention_days
+}
+
+module "services" {
+  source                   = "../modules/services"
+  name                     = local.name
+  image                    = "${local.permanent.registry_url}:${var.image_tag}"
+  cpu_architecture         = var.cpu_architecture
+  sizes                    = var.sizes
+  settings                 = var.settings
+  vpc_id                   = module.network.vpc_id
+  private_subnet_ids       = module.network.private_subnet_ids
+  public_subnet_ids        = module.network.public_subnet_ids
+  security_group_ids       = module.network.security_group_ids
+  storage                  = module.storage
+  database_url_secret_arns = local.permanent.database_url_secret_arns
+  bucket_arns              = local.permanent.bucket_arns
+  bucket_urls              = local.permanent.bucket_urls
+  compute_logs             = aws_s3_bucket.compute_logs
+  registry_arn             = local.permanent.registry_arn
+  alerts_topic_arn         = local.permanent.alerts_topic_arn
+  log_retention_days       = var.log_retention_days
+  balancer                 = var.balancer
+  login                    = var.login
+}
+
+module "alerting" {
+  source             = "../modules/alerting"
+  name               = local.name
+  topic_arn          = local.permanent.alerts_topic_arn
+  log_groups         = module.services.log_groups
+  cluster            = module.services.cluster
+  services           = module.services.services
+  balancer           = module.services.balancer
+  databases          = { for database in concat([module.storage], module.warehouse) : database.identifier => 2 }
+  late_after_minutes = 60
+}
