@@ -109,6 +109,30 @@ class Deployment:
         told = self.ask(stop, id=told["scheduleState"]["id"])["stopRunningSchedule"]
         assert told["__typename"] == "ScheduleStateResult", told
 
+    def launch(self, tags: Mapping[str, str]) -> str:
+        """Launch `etl` in its newest partition, and give the id of the run."""
+        [partition] = self.ask(
+            """query ($at: RepositorySelector!) { partitionSetsOrError(repositorySelector: $at, pipelineName: "etl") {
+                ... on PartitionSets { results { partitionsOrError(limit: 1, reverse: true) {
+                    ... on Partitions { results { name } } } } } } }""",
+            at=_LOCATION,
+        )["partitionSetsOrError"]["results"][0]["partitionsOrError"]["results"]
+        told = self.ask(
+            """mutation ($params: ExecutionParams!) { launchPipelineExecution(executionParams: $params) {
+                __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }""",
+            params={
+                "selector": _LOCATION | {"jobName": "etl"},
+                "executionMetadata": {
+                    "tags": [
+                        {"key": name, "value": value}
+                        for name, value in {"dagster/partition": partition["name"], **tags}.items()
+                    ]
+                },
+            },
+        )["launchPipelineExecution"]
+        assert told["__typename"] == "LaunchRunSuccess", told
+        return str(told["run"]["runId"])
+
     def runs(self, *statuses: str, **tags: str) -> list[dict[str, Any]]:
         """The runs, newest first, with their tags."""
         found = self.ask(

@@ -25,12 +25,12 @@ variable "cpu_architecture" {
 }
 
 variable "network" {
-  description = <<-E
+  description = <<-EOT
     cidr: the addresses of the VPC.
     nat_gateway: whether tasks reach the internet: needed if totesys is there, or an endpoint is missing.
     interface_endpoints: AWS services reached without leaving the VPC, each for some 8 USD a month and zone.
     existing: a VPC to use instead; its private subnets must reach AWS.
-  E
+  EOT
   type = object({
     cidr                = optional(string, "10.20.0.0/16")
     nat_gateway         = optional(bool, true)

@@ -11,11 +11,11 @@ variable "database" {
 }
 
 variable "instance" {
-  description = <<-E
+  description = <<-EOT
     Its size: class, storage in GB at first and at most, whether there is a standby in another zone.
     kept: it cannot be destroyed, and leaves a snapshot when it is after all.
     password_version: raise it to change the password.
-  E
+  EOT
   type = object({
     class            = string
     storage          = number
@@ -52,8 +52,6 @@ ephemeral "aws_secretsmanager_random_password" "this" {
 }
 
 resource "aws_secretsmanager_secret" "password" {
-  #checkov:skip=CKV2_AWS_57:raising password_version rotates it; services would not take a new one by themselves
-  #checkov:skip=CKV_AWS_149:the account's own key is enough: who may read it is said by IAM
   name                    = "${var.name}-password"
   description             = "Password of ${local.user}."
   recovery_window_in_days = 0

@@ -1,5 +1,6 @@
 locals {
-  parts = toset(["code-server", "daemon", "run", "webserver"])
+  # A run is where the daemon is: EcsRunLauncher starts it with the network of the daemon's own task.
+  parts = toset(["code-server", "daemon", "webserver"])
 
   # who → whom, at which port
   connections = merge(
@@ -14,7 +15,7 @@ locals {
   # to AWS through the gateway of S3 and the NAT gateway; of the balancer, to who knows the users
   https = setunion(local.parts, ["balancer"])
   # to totesys
-  captures = setproduct(["code-server", "run"], var.totesys.cidrs)
+  captures = setproduct(["code-server", "daemon"], var.totesys.cidrs)
 }
 
 resource "aws_security_group" "this" {

@@ -18,8 +18,13 @@ locals {
       secrets = local.all_secrets
     }
     daemon = {
-      size    = var.sizes.daemon
-      command = ["dagster-daemon", "run", "--workspace", local.workspace, "--log-format", "json"]
+      size = var.sizes.daemon
+      # There is one daemon, so it is who brings Dagster's storage up to the image, and makes the pool of one slot.
+      command = ["sh", "-c", join(" && ", [
+        "dagster instance migrate",
+        "dagster instance concurrency set etl 1",
+        "exec dagster-daemon run --workspace ${local.workspace} --log-format json",
+      ])]
       healthy = ["dagster-daemon", "liveness-check"]
       port    = null
       secrets = local.dagster_secrets

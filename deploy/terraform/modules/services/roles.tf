@@ -56,7 +56,10 @@ locals {
   }
 }
 
-data "aws_iam_policy_document" "tasks_of_this_account" {
+# Each as the Amazon ECS developer guide has it, under “Amazon ECS task IAM role” and “task execution IAM role”.
+data "aws_iam_policy_document" "trust" {
+  for_each = toset(["task", "execution"])
+
   statement {
     actions = ["sts:AssumeRole"]
 
@@ -65,16 +68,17 @@ data "aws_iam_policy_document" "tasks_of_this_account" {
       identifiers = ["ecs-tasks.amazonaws.com"]
     }
 
-    condition {
-      test     = "StringEquals"
-      variable = "aws:SourceAccount"
-      values   = [local.account]
-    }
+    dynamic "condition" {
+      for_each = each.key == "task" ? {
+        StringEquals = { variable = "aws:SourceAccount", value = local.account }
+        ArnLike      = { variable = "aws:SourceArn", value = "${local.ecs}:*" }
+      } : {}
 
-    condition {
-      test     = "ArnLike"
-      variable = "aws:SourceArn"
-      values   = ["${local.ecs}:*"]
+      content {
+        test     = condition.key
+        variable = condition.value.variable
+        values   = [condition.value.value]
+      }
     }
   }
 }
@@ -83,7 +87,7 @@ resource "aws_iam_role" "task" {
   for_each           = local.parts
   name               = "${var.name}-${each.key}"
   description        = "What the ${each.key} does."
-  assume_role_policy = data.aws_iam_policy_document.tasks_of_this_account.json
+  assume_role_policy = data.aws_iam_policy_document.trust["task"].json
 }
 
 data "aws_iam_policy_document" "task" {
@@ -121,7 +125,7 @@ resource "aws_iam_role" "execution" {
   for_each           = local.parts
   name               = "${var.name}-${each.key}-start"
   description        = "What ECS does to start the ${each.key}."
-  assume_role_policy = data.aws_iam_policy_document.tasks_of_this_account.json
+  assume_role_policy = data.aws_iam_policy_document.trust["execution"].json
 }
 
 data "aws_iam_policy_document" "execution" {

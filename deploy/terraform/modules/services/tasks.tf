@@ -17,36 +17,22 @@ locals {
     command      = is.command
     secrets      = [for name, arn in is.secrets : { name = name, valueFrom = arn }]
     portMappings = is.port == null ? [] : [{ containerPort = is.port, protocol = "tcp" }]
-    dependsOn    = part == "daemon" ? [{ containerName = "migrate", condition = "SUCCESS" }] : []
     healthCheck = is.healthy == null ? null : {
       command     = concat(["CMD"], is.healthy)
-      interval    = 60
-      timeout     = 30
+      interval    = 120
+      timeout     = 60
       retries     = 3
       startPeriod = 180
     }
-    logConfiguration = local.logs[part]
-  }) }
-
-  logs = { for part, group in aws_cloudwatch_log_group.part : part => {
-    logDriver = "awslogs"
-    options = {
-      awslogs-group         = group.name
-      awslogs-region        = data.aws_region.this.name
-      awslogs-stream-prefix = part
+    logConfiguration = {
+      logDriver = "awslogs"
+      options = {
+        awslogs-group         = aws_cloudwatch_log_group.part[part].name
+        awslogs-region        = data.aws_region.this.name
+        awslogs-stream-prefix = part
+      }
     }
-  } }
-
-  # Before the daemon, of which there is one: brings Dagster's storage up to the image, and makes the pool of one slot.
-  migrate = merge(local.every_container, {
-    name             = "migrate"
-    essential        = false
-    cpu              = var.sizes.daemon.cpu
-    memory           = var.sizes.daemon.memory
-    command          = ["sh", "-c", "dagster instance migrate && dagster instance concurrency set etl 1"]
-    secrets          = [for name, arn in local.dagster_secrets : { name = name, valueFrom = arn }]
-    logConfiguration = local.logs["daemon"]
-  })
+  }) }
 }
 
 resource "aws_ecs_task_definition" "part" {
@@ -58,10 +44,8 @@ resource "aws_ecs_task_definition" "part" {
   memory                   = each.value.size.memory
   task_role_arn            = aws_iam_role.task[each.key].arn
   execution_role_arn       = aws_iam_role.execution[each.key].arn
-  container_definitions = jsonencode(concat(
-    each.key == "daemon" ? [local.migrate] : [],
-    [local.containers[each.key]],
-  ))
+  container_definitions    = jsonencode([local.containers[each.key]])
+  skip_destroy             = true # a deployment that is rolled back, and runs that are queued, still want the last one
 
   runtime_platform {
     operating_system_family = "LINUX"
@@ -80,14 +64,12 @@ resource "aws_ecs_service" "part" {
   task_definition         = aws_ecs_task_definition.part[each.key].arn
   desired_count           = 1
   launch_type             = "FARGATE"
-  platform_version        = "1.4.0"
   propagate_tags          = "SERVICE"
   enable_ecs_managed_tags = true
 
   # Never two daemons: the old one ends before the new one begins. Of the others the new one is there first.
   deployment_minimum_healthy_percent = each.key == "daemon" ? 0 : 100
   deployment_maximum_percent         = each.key == "daemon" ? 100 : 200
-  availability_zone_rebalancing      = each.key == "daemon" ? "DISABLED" : "ENABLED"
 
   deployment_circuit_breaker {
     enable   = true

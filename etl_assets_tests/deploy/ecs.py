@@ -1,0 +1,376 @@
+"""ECS, pretended: what moto's services and tasks say is run as processes, and moto is told how they end.
+
+Moto only keeps records. The agent looks at them in this process, keeps each service's task alive, and runs each task's
+own command with its environment, secrets, role, log group and metadata endpoint. What an address stands for here is
+told by `addresses`. It knows moto's internals (`moto.ecs.models`): uv.lock pins its version.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Event, Lock, Thread
+from time import monotonic
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.ecs.models import ecs_backends
+from moto.moto_api import state_manager
+
+_LOOKS_EVERY_SECONDS = 0.2
+_STOP_TIMEOUT = 30
+_LINES_AT_ONCE = 1_000
+_PRINCIPAL = "ecs-tasks.amazonaws.com"
+
+
+class TaskNotStartedError(Exception):
+    """A task could not be started; its message is the reason that ECS gives."""
+
+
+@dataclass
+class _Running:
+    """A task that was started, in moto's records and as a process, and why it is to stop."""
+
+    task: Any
+    container: Mapping[str, Any]
+    environment: Mapping[str, str]
+    process: subprocess.Popen[bytes]
+    output: Path
+    log: Callable[[list[str]], None]
+    logged: int = 0
+    stop: tuple[str, str] | None = None
+    kill_at: float = float("inf")
+
+    @property
+    def exit_code(self) -> int | None:
+        """As a container's: 128 and the signal, where a signal ended it."""
+        code = self.process.poll()
+        return 128 - code if code is not None and code < 0 else code
+
+    def kill(self) -> None:
+        """Kill it with all it started, as the end of a container does."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    def ship(self) -> None:
+        """Send to CloudWatch what it has printed since, whole lines only while it runs."""
+        ended = self.exit_code is not None
+        with self.output.open("rb") as printed:
+            printed.seek(self.logged)
+            text = printed.read()
+        if not ended:
+            text = text[: text.rfind(b"\n") + 1]
+        self.logged += len(text)
+        lines = [line for line in text.decode(errors="replace").split("\n") if line.strip()]  # no empty ones
+        for start in range(0, len(lines), _LINES_AT_ONCE):
+            self.log(lines[start : start + _LINES_AT_ONCE])
+
+
+@dataclass
+class Agent:
+    """Runs what moto's ECS says.
+
+    addresses: words in environments, secrets and commands, and what each stands for here.
+    """
+
+    endpoint: str
+    region: str
+    folder: Path
+    addresses: Mapping[str, str]
+    errors: list[Exception] = field(default_factory=list)
+    _running: dict[str, _Running] = field(default_factory=dict)
+    _withheld: set[str] = field(default_factory=set)
+    _to_withhold: int = 0
+    _metadata: str = ""
+    _lock: Lock = field(default_factory=Lock)
+
+    @contextmanager
+    def run(self) -> Iterator["Agent"]:
+        """Look at moto's records until the end, then end every process."""
+        self.folder.mkdir(parents=True)
+        # else moto ends tasks by itself, when they are looked at
+        state_manager.set_transition("ecs::task", {"progression": "manual", "times": sys.maxsize})
+        # so that what is started heeds SIGINT, which is ignored in the background: Dagster ends on SIGTERM as on SIGINT
+        interrupted = signal.signal(signal.SIGINT, signal.default_int_handler)
+        closing = Event()
+        looking = Thread(target=self._look, args=(closing,), daemon=True)
+        with self._metadata_served():
+            looking.start()
+            try:
+                yield self
+            finally:
+                closing.set()
+                looking.join()
+                self._end_all()
+                signal.signal(signal.SIGINT, interrupted)
+                state_manager.unset_transition("ecs::task")
+
+    def withhold(self) -> None:
+        """Never start the next task that is run by itself, for want of capacity."""
+        with self._lock:
+            self._to_withhold += 1
+
+    def release(self) -> None:
+        """Start after all what was withheld."""
+        with self._lock:
+            self._withheld.clear()
+
+    def interrupt(self, task: str, grace: float) -> None:
+        """Take a task's capacity away as Fargate Spot does: SIGTERM, and SIGKILL after seconds of grace."""
+        with self._lock:
+            self._stop(self._running[task], "SpotInterruption", "Your Spot Task was interrupted.", grace)
+
+    def tasks(self, group: str) -> list[str]:
+        """The ARNs of the tasks that run of `service:<name>` or `family:<name>`, oldest first."""
+        with self._lock:
+            return [arn for arn, running in self._running.items() if running.task.group == group]
+
+    def healthy(self, task: str) -> bool:
+        """Whether the task's own health check says so."""
+        running = self._running[task]
+        kind, *command = running.container["healthCheck"]["command"]
+        assert kind == "CMD"
+        check = subprocess.run(
+            [self._translated(word) for word in command], env=running.environment, capture_output=True
+        )
+        return check.returncode == 0
+
+    @property
+    def _ecs(self) -> Any:
+        return ecs_backends[DEFAULT_ACCOUNT_ID][self.region]
+
+    @contextmanager
+    def _metadata_served(self) -> Iterator[None]:
+        """Tell each task who it is: Amazon ECS developer guide, “Task metadata endpoint version 4”."""
+        agent = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                task = agent._running[self.path.removeprefix("/").removesuffix("/task")].task
+                body = json.dumps({"Cluster": task.cluster_arn, "TaskARN": task.task_arn}).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_request(self, code: int | str = "-", size: int | str = "-") -> None: ...
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+            self._metadata = f"http://127.0.0.1:{server.server_port}"
+            Thread(target=server.serve_forever, daemon=True).start()
+            yield
+            server.shutdown()
+
+    def _look(self, closing: Event) -> None:
+        while not closing.wait(_LOOKS_EVERY_SECONDS):
+            try:
+                with self._lock:
+                    for service in list(self._ecs.services.values()):
+                        self._keep(service)
+                    for tasks in list(self._ecs.tasks.values()):
+                        for task in list(tasks.values()):
+                            self._tend(task)
+            except Exception as error:  # noqa: BLE001 - a test shows it, the tasks go on
+                self.errors.append(error)
+
+    def _keep(self, service: Any) -> None:
+        """Keep one task of a service alive; one of an older deployment is stopped before a new one starts."""
+        definition = self._ecs.describe_task_definition(service.task_definition)
+        deployment = service.deployments[0]["id"]
+        alive = [
+            task
+            for task in list(self._ecs.tasks.get(service.cluster_name, {}).values())
+            if task.group == f"service:{service.name}" and not hasattr(task, "stopped_at")
+        ]
+        for task in alive:
+            if service.desired_count == 0 or (task.task_definition_arn, task.started_by) != (
+                definition.arn,
+                deployment,
+            ):
+                task.desired_status, task.stopped_reason = "STOPPED", "Scaling activity initiated by deployment"
+                task.stop_code = "ServiceSchedulerInitiated"
+        if len(alive) < service.desired_count:
+            self._ecs.run_task(
+                service.cluster_name,
+                definition.arn,
+                1,
+                None,
+                deployment,
+                None,
+                "FARGATE",
+                service.network_configuration,
+                group=f"service:{service.name}",
+            )
+        service.running_count = sum(task.last_status == "RUNNING" for task in alive)
+
+    def _tend(self, task: Any) -> None:
+        if hasattr(task, "stopped_at") or task.task_arn in self._withheld:
+            return
+        running = self._running.get(task.task_arn)
+        if running is None:
+            if self._to_withhold and not task.group.startswith("service:"):
+                self._to_withhold -= 1
+                self._withheld.add(task.task_arn)
+                task.last_status = "PROVISIONING"
+                return
+            try:
+                running = self._running[task.task_arn] = self._start(task)
+            except (TaskNotStartedError, ClientError) as error:
+                _stopped(task, None, "TaskFailedToStart", f"ResourceInitializationError: {error}")
+                return
+        if task.desired_status == "STOPPED" and running.stop is None:
+            self._stop(
+                running, getattr(task, "stop_code", None) or "UserInitiated", task.stopped_reason or "Stopped by user"
+            )
+        self._advance(running)
+
+    def _advance(self, running: _Running) -> None:
+        """Notice whether it has ended, and tell moto."""
+        running.ship()
+        if running.exit_code is None and monotonic() > running.kill_at:
+            running.kill()
+        if running.exit_code is None:
+            running.task.last_status = "DEACTIVATING" if running.stop else "RUNNING"
+            return
+        running.kill()  # what it has left behind
+        running.ship()
+        del self._running[running.task.task_arn]
+        _stopped(
+            running.task,
+            running.exit_code,
+            *(running.stop or ("EssentialContainerExited", "Essential container in task exited")),
+        )
+
+    def _stop(self, running: _Running, code: str, reason: str, grace: float | None = None) -> None:
+        running.stop = (code, reason)
+        running.task.desired_status = "STOPPED"
+        running.kill_at = monotonic() + (
+            running.container.get("stopTimeout", _STOP_TIMEOUT) if grace is None else grace
+        )
+        if grace == 0:
+            running.kill()
+        else:
+            running.process.terminate()
+
+    def _end_all(self) -> None:
+        for running in self._running.values():
+            self._stop(running, "UserInitiated", "the agent ends", grace=30)
+        while self._running:
+            for running in list(self._running.values()):
+                self._advance(running)
+            time.sleep(_LOOKS_EVERY_SECONDS)
+
+    def _start(self, task: Any) -> _Running:
+        """Do what ECS does to start a task: roles, secrets, its log stream, its process.
+
+        Raises:
+            TaskNotStartedError, ClientError: one of them is not as it must be.
+        """
+        definition = self._ecs.describe_task_definition(task.task_definition_arn)
+        [container] = definition.container_definitions
+        overrides = {each["name"]: each for each in task.overrides.get("containerOverrides", [])}
+        if unknown := overrides.keys() - {container["name"]}:
+            raise TaskNotStartedError(f"Invalid container overrides: {', '.join(unknown)}")
+        command = overrides.get(container["name"], {}).get("command") or container.get("command")
+        if not command:
+            raise TaskNotStartedError(f"container {container['name']} has no command, and the image none")
+        role = self._assume(definition.task_role_arn, task)
+        execution = self._assume(definition.execution_role_arn, task)
+        temporary = self.folder / task.id
+        temporary.mkdir()
+        environment = {
+            "PATH": f"{Path(sys.executable).parent}:{os.defpath}",
+            "HOME": str(temporary),
+            "TMPDIR": str(temporary),
+            "AWS_REGION": self.region,
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "ECS_CONTAINER_METADATA_URI_V4": f"{self._metadata}/{task.task_arn}",
+            **role,
+        }
+        secrets = self._client("secretsmanager", execution)
+        values = {each["name"]: each["value"] for each in container["environment"]} | {
+            each["name"]: secrets.get_secret_value(SecretId=each["valueFrom"])["SecretString"]
+            for each in container.get("secrets", [])
+        }
+        environment |= {name: self._translated(value) for name, value in values.items()}
+        log = self._log(container, task.id, execution)
+        output = self.folder / f"{container['name']}-{task.id}.log"
+        with output.open("wb") as out:
+            process = subprocess.Popen(
+                [self._translated(word) for word in command],
+                env=environment,
+                cwd=temporary,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return _Running(task, container, environment, process, output, log)
+
+    def _translated(self, value: str) -> str:
+        words = "|".join(re.escape(word) for word in sorted(self.addresses, key=len, reverse=True))
+        return re.sub(rf"(?<![\w.-])({words})(?![\w-])", lambda found: self.addresses[found[1]], value)
+
+    def _assume(self, role: str, task: Any) -> dict[str, str]:
+        """Give credentials of a role that ECS' tasks may have.
+
+        Raises:
+            TaskNotStartedError: it does not trust them.
+        """
+        trust = self._client("iam").get_role(RoleName=role.rpartition("/")[2])["Role"]["AssumeRolePolicyDocument"]
+        if not any(
+            (statement["Effect"], statement["Action"], statement["Principal"])
+            == ("Allow", "sts:AssumeRole", {"Service": _PRINCIPAL})
+            for statement in trust["Statement"]
+        ):
+            raise TaskNotStartedError(f"ECS was unable to assume the role {role}")
+        given = self._client("sts").assume_role(RoleArn=role, RoleSessionName=task.id)["Credentials"]
+        return {
+            "AWS_ACCESS_KEY_ID": given["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": given["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": given["SessionToken"],
+        }
+
+    def _client(self, service: str, credentials: Mapping[str, str] | None = None) -> Any:
+        given = credentials or {"AWS_ACCESS_KEY_ID": "ecs", "AWS_SECRET_ACCESS_KEY": "ecs"}
+        session = boto3.session.Session(
+            given["AWS_ACCESS_KEY_ID"], given["AWS_SECRET_ACCESS_KEY"], given.get("AWS_SESSION_TOKEN"), self.region
+        )
+        return session.client(service, endpoint_url=self.endpoint)
+
+    def _log(
+        self, container: Mapping[str, Any], task_id: str, execution: Mapping[str, str]
+    ) -> Callable[[list[str]], None]:
+        """Make the task's log stream, and give what writes to it."""
+        assert container["logConfiguration"]["logDriver"] == "awslogs"
+        options = container["logConfiguration"]["options"]
+        client = self._client("logs", execution)
+        stream = {
+            "logGroupName": options["awslogs-group"],
+            "logStreamName": f"{options['awslogs-stream-prefix']}/{container['name']}/{task_id}",
+        }
+        client.create_log_stream(**stream)
+
+        def write(lines: list[str]) -> None:
+            now = int(time.time() * 1_000)
+            client.put_log_events(**stream, logEvents=[{"timestamp": now, "message": line} for line in lines])
+
+        return write
+
+
+def _stopped(task: Any, exit_code: int | None, code: str, reason: str) -> None:
+    """Tell moto that a task has ended."""
+    for container in task.containers:
+        container.last_status, container.exitCode = "STOPPED", exit_code
+    task.desired_status = task.last_status = "STOPPED"
+    task.stop_code, task.stopped_reason, task.stopped_at = code, reason, time.time()

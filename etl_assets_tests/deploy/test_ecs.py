@@ -1,0 +1,377 @@
+"""The platform on a pretended ECS: the applied task definitions, run as processes, with the image's own settings."""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+
+from etl_assets.databases import connect
+from etl_assets.simulator import postgres
+from etl_assets.simulator.activity import Totesys, create_schema
+from etl_assets_tests.deploy import iam, tls
+from etl_assets_tests.deploy.calls import Recorder
+from etl_assets_tests.deploy.conftest import ACCOUNT, NAME, REGION, Applied
+from etl_assets_tests.deploy.ecs import Agent
+from etl_assets_tests.e2e.services import ROOT, Deployment, Server, free_port
+from etl_assets_tests.platform import until
+
+pytestmark = pytest.mark.deploy
+
+TOTESYS, WAREHOUSE = "totesys.example.com", "warehouse.example.com"
+CAPTURES, LOADS = "captures", "loads"
+VERIFIED = "?sslmode=verify-full&sslrootcert=/opt/certificates/rds.pem"
+SIGKILLED = 137
+Run = dict[str, Any]
+
+
+@dataclass
+class Platform:
+    """The deployment on the pretended ECS, the agent that runs it, and what is asked of AWS."""
+
+    deployed: Deployment
+    agent: Agent
+    recorder: Recorder
+
+    def service(self, name: str) -> str:
+        """The task of a service."""
+        [task] = self.agent.tasks(f"service:{name}")
+        return task
+
+    def is_healthy(self, service: str) -> bool:
+        tasks = self.agent.tasks(f"service:{service}")
+        return bool(tasks) and self.agent.healthy(tasks[0])
+
+    def launch(self, **tags: str) -> Run:
+        run = self.deployed.launch({name.replace("__", "/"): value for name, value in tags.items()})
+        return next(found for found in self.runs() if found["runId"] == run)
+
+    def runs(self, *statuses: str, **tags: str) -> list[Run]:
+        return self.deployed.runs(*statuses, **tags)
+
+    def again(self, run: Run, *statuses: str) -> Run:
+        """Look at a run again; {} if it has none of the statuses."""
+        return next((found for found in self.runs(*statuses) if found["runId"] == run["runId"]), {})
+
+    def await_end(self, run: Run) -> Run:
+        return until(lambda: self.again(run, "SUCCESS", "FAILURE", "CANCELED"), seconds=180)
+
+    def await_quiet(self) -> None:
+        until(lambda: not self.runs("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING"), seconds=180)
+
+    def change(self, to: int) -> None:
+        """Change an order, as totesys does: `last_updated` is not touched."""
+        self.deployed.totesys(f"UPDATE sales_order SET units_sold = {to} WHERE sales_order_id = 1")
+
+    def is_loaded(self, sold: int) -> bool:
+        """Whether a row of the order says so, now or in its history."""
+        query = f"SELECT FROM warehouse.fact_sales_order WHERE sales_order_id = 1 AND units_sold = {sold}"
+        return bool(self.deployed.warehouse(query))
+
+
+def described(run: Run) -> dict[str, Any]:
+    """What ECS tells of a run's task."""
+    ecs = boto3.client("ecs")
+    return dict(ecs.describe_tasks(cluster=run["tags"]["ecs/cluster"], tasks=[run["tags"]["ecs/task_arn"]])["tasks"][0])
+
+
+def ended(run: Run) -> dict[str, Any]:
+    """The same, once the task has ended."""
+    until(lambda: described(run)["lastStatus"] == "STOPPED", seconds=60)
+    return described(run)
+
+
+def logged(part: str) -> list[str]:
+    """The lines of a part in CloudWatch."""
+    pages = boto3.client("logs").get_paginator("filter_log_events").paginate(logGroupName=f"/{NAME}/{part}")
+    return [event["message"] for page in pages for event in page["events"]]
+
+
+def matches(name: str, lines: list[str]) -> list[dict[str, Any]]:
+    """The lines that a metric filter counts, by the names and values in its pattern."""
+    [found] = boto3.client("logs").describe_metric_filters(filterNamePrefix=name)["metricFilters"]
+    wanted = dict(re.findall(r'\$\.(\w+) = "(\w+)"', found["filterPattern"]))
+    assert wanted, found
+    objects = [json.loads(line) for line in lines if line.startswith("{")]
+    return [told for told in objects if wanted.items() <= told.items()]
+
+
+@pytest.fixture(scope="module")
+def platform(applied: Applied, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """A deployment over a week of totesys, which has come up."""
+    folder = tmp_path_factory.mktemp("ecs")
+    certificate = tls.certificate(folder)
+    sources, warehouse_server = Server(folder / "sources"), Server(folder / "warehouse")
+    secrets = boto3.client("secretsmanager")
+    [storage] = boto3.client("rds").describe_db_instances()["DBInstances"]
+    with ExitStack() as stack:
+        for server in (sources, warehouse_server):
+            server.start()
+            stack.callback(postgres.remove, server.home)
+            stack.callback(server.stop)
+            ask_for_passwords(server)
+        with connect(sources.create("totesys")) as connection:
+            create_schema(connection)
+            Totesys(connection, seed=4).past(date(2024, 8, 15), date(2024, 8, 22))
+            connection.run(f"CREATE ROLE capture LOGIN PASSWORD '{CAPTURES}' IN ROLE pg_read_all_data")
+        create(
+            sources,
+            "dagster",
+            storage["MasterUsername"],
+            secrets.get_secret_value(SecretId=f"{NAME}-dagster-password")["SecretString"],
+        )
+        create(warehouse_server, "warehouse", "load", LOADS)
+        for bucket in (f"{NAME}-{stage}-{ACCOUNT}" for stage in ("ingestion", "transformation", "compute-logs")):
+            # moto looks at no condition of a policy: to it this one denies everything
+            boto3.client("s3").delete_bucket_policy(Bucket=bucket)
+        web, code = free_port(), free_port()
+        addresses = {
+            storage["Endpoint"]["Address"]: tls.HOST,
+            "5432": str(stack.enter_context(tls.proxy(sources.port, certificate))),
+            TOTESYS: tls.HOST,
+            f"{WAREHOUSE}:5432": f"{tls.HOST}:{stack.enter_context(tls.proxy(warehouse_server.port, certificate))}",
+            f"code-server.{NAME}.internal": "127.0.0.1",
+            "0.0.0.0": "127.0.0.1",
+            "3000": str(web),
+            "4000": str(code),
+            "/opt/dagster/ecs": str(dagster_home(folder)),
+            "/opt/dagster/workspace.yaml": str(ROOT / "deploy" / "workspace.yaml"),
+            "/opt/certificates/rds.pem": str(certificate),
+        }
+        environment = os.environ | {
+            "TOTESYS_DATABASE_URL": sources.url("totesys"),
+            "WAREHOUSE_DATABASE_URL": warehouse_server.url("warehouse"),
+        }
+        agent = Agent(applied.endpoint, REGION, folder / "tasks", addresses)
+        deployed = Deployment(folder, environment, sources, warehouse_server, queue_of_alerts(), web)
+        set_url("totesys", f"postgresql://capture:{CAPTURES}@{TOTESYS}:5432/totesys{VERIFIED}")
+        set_url("warehouse", f"postgresql://load:{LOADS}@{WAREHOUSE}:5432/warehouse{VERIFIED}")
+        with agent.run():
+            made = Platform(deployed, agent, applied.recorder)
+            for service in ("code-server", "webserver", "daemon"):
+                until(partial(made.is_healthy, service), seconds=180)
+            made.deployed.switch_on("catch_up", "alerts")
+            yield made
+        assert agent.errors == []
+
+
+def ask_for_passwords(server: Server) -> None:
+    with connect(server.url("postgres")) as connection:
+        connection.run("ALTER ROLE postgres PASSWORD 's3cret'")
+        settings = postgres.data_folder(server.home) / "data" / "pg_hba.conf"
+        settings.write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
+        connection.run("SELECT pg_reload_conf()")
+
+
+def create(server: Server, database: str, owner: str, password: str) -> None:
+    with connect(server.url("postgres")) as connection:
+        connection.run(f"CREATE ROLE {owner} LOGIN PASSWORD '{password}'")
+        connection.run(f"CREATE DATABASE {database} OWNER {owner}")
+
+
+def dagster_home(folder: Path) -> Path:
+    """Dagster's settings as the image has them, but that it looks more often."""
+    home = folder / "dagster"
+    home.mkdir()
+    settings: dict[str, Any] = {}
+    for name in ("dagster.yaml", "dagster.ecs.yaml"):
+        settings |= yaml.safe_load((ROOT / "deploy" / name).read_text())
+    settings["run_monitoring"] |= {"poll_interval_seconds": 2, "start_timeout_seconds": 30}
+    (home / "dagster.yaml").write_text(yaml.safe_dump(settings))
+    return home
+
+
+def queue_of_alerts() -> str:
+    """Subscribe a queue to the topic."""
+    sns, sqs = boto3.client("sns"), boto3.client("sqs")
+    queue = sqs.create_queue(QueueName="alerts")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    sns.subscribe(TopicArn=f"arn:aws:sns:{REGION}:{ACCOUNT}:{NAME}-alerts", Protocol="sqs", Endpoint=arn)
+    return str(queue)
+
+
+def set_url(database: str, url: str) -> None:
+    """Put the URL of a database in its secret."""
+    boto3.client("secretsmanager").put_secret_value(SecretId=f"{NAME}/{database}-database-url", SecretString=url)
+
+
+# What is done to it once, for the tests to look at.
+
+
+@pytest.fixture(scope="module")
+def scheduled(platform: Platform) -> Run:
+    """The run of a tick of the schedule, after a change."""
+    platform.await_quiet()
+    platform.change(to=1_001)
+    with platform.deployed.schedule_on("etl_schedule"):
+        run = until(lambda: platform.runs(schedule_name="etl_schedule"), seconds=90)[0]
+    return platform.await_end(run)
+
+
+@pytest.fixture(scope="module", params=[0, 30], ids=["killed", "warned"])
+def interrupted(platform: Platform, request: pytest.FixtureRequest) -> Run:
+    """A run whose task was interrupted, with so many seconds of grace, after a change."""
+    platform.await_quiet()
+    platform.change(to=2_000 + request.param)
+    run = platform.launch()
+    run = until(lambda: platform.again(run, "STARTED"))
+    platform.agent.interrupt(run["tags"]["ecs/task_arn"], request.param)
+    return platform.await_end(run)
+
+
+@pytest.fixture(scope="module")
+def never_started(platform: Platform) -> Run:
+    """A run whose task never starts, after a change."""
+    platform.await_quiet()
+    platform.change(to=3_001)
+    platform.agent.withhold()
+    return platform.await_end(platform.launch())
+
+
+@pytest.fixture(scope="module")
+def terminated(platform: Platform) -> Run:
+    """A run that a person has terminated in the UI."""
+    platform.await_quiet()
+    run = platform.launch()
+    run = until(lambda: platform.again(run, "STARTED"))
+    platform.deployed.ask("mutation ($id: String!) { terminateRun(runId: $id) { __typename } }", id=run["runId"])
+    return platform.await_end(run)
+
+
+@pytest.fixture(scope="module")
+def refused(platform: Platform) -> Run:
+    """A run with a password that the warehouse refuses; afterwards it has, and the secret, a new one."""
+    platform.await_quiet()
+    platform.change(to=4_001)
+    set_url("warehouse", f"postgresql://load:wrong@{WAREHOUSE}:5432/warehouse{VERIFIED}")
+    run = platform.await_end(platform.launch())
+    with connect(platform.deployed.warehouse_server.url("postgres")) as connection:
+        connection.run(f"ALTER ROLE load PASSWORD '{LOADS}-2'")
+    set_url("warehouse", f"postgresql://load:{LOADS}-2@{WAREHOUSE}:5432/warehouse{VERIFIED}")
+    return run
+
+
+def test_every_service_is_healthy_by_its_own_check(platform: Platform) -> None:
+    assert all(platform.is_healthy(service) for service in ("code-server", "daemon", "webserver"))
+
+
+def test_a_tick_goes_all_the_way_into_the_warehouse(platform: Platform, scheduled: Run) -> None:
+    assert scheduled["status"] == "SUCCESS", platform.deployed.events(scheduled["runId"])
+    task = described(scheduled)
+    assert task["stopCode"] == "EssentialContainerExited"
+    assert [container["exitCode"] for container in task["containers"]] == [0]
+    assert task["group"] == f"family:{NAME}-run"
+    assert platform.is_loaded(1_001)
+
+
+def test_runs_are_in_the_network_of_the_daemon(platform: Platform, scheduled: Run) -> None:
+    [service] = boto3.client("ecs").describe_services(cluster=NAME, services=["daemon"])["services"]
+    daemons = service["networkConfiguration"]["awsvpcConfiguration"]
+    network = platform.recorder.tasks_run[-1]["networkConfiguration"]["awsvpcConfiguration"]
+    assert set(network["subnets"]) <= set(daemons["subnets"])
+    assert (network["securityGroups"], network["assignPublicIp"]) == (daemons["securityGroups"], "DISABLED")
+
+
+def test_what_a_run_prints_is_in_cloudwatch_and_shown_by_the_webserver(platform: Platform, scheduled: Run) -> None:
+    assert any(json.loads(line).get("run") == scheduled["runId"] for line in logged("run") if line.startswith("{"))
+    events = platform.deployed.ask(
+        """query ($run: ID!) { logsForRun(runId: $run) { ... on EventConnection {
+            events { ... on LogsCapturedEvent { fileKey } } } } }""",
+        run=scheduled["runId"],
+    )["logsForRun"]["events"]
+    key = next(event["fileKey"] for event in events if event.get("fileKey"))
+    shown = platform.deployed.ask(
+        "query ($key: [String!]!) { capturedLogs(logKey: $key) { stdout } }",
+        key=[scheduled["runId"], "compute_logs", key],
+    )["capturedLogs"]["stdout"]
+    assert scheduled["runId"] in shown
+
+
+def test_a_run_that_was_interrupted_is_run_again_and_heals(platform: Platform, interrupted: Run) -> None:
+    assert interrupted["status"] == "FAILURE"
+    assert ended(interrupted)["stopCode"] == "SpotInterruption"
+    [again] = until(lambda: platform.runs("SUCCESS", parent_run_id=interrupted["runId"]), seconds=120)
+    assert described(again)["taskArn"] != described(interrupted)["taskArn"]
+    sold = 2_000 if described(interrupted)["containers"][0]["exitCode"] == SIGKILLED else 2_030
+    assert platform.is_loaded(sold)
+
+
+def test_a_task_that_never_starts_is_timed_out_and_run_again(platform: Platform, never_started: Run) -> None:
+    assert never_started["status"] == "FAILURE"
+    assert any("timed out" in event for event in platform.deployed.events(never_started["runId"]))
+    until(lambda: platform.runs("SUCCESS", parent_run_id=never_started["runId"]), seconds=120)
+    assert platform.is_loaded(3_001)
+    platform.agent.release()
+    ended(never_started)
+    assert platform.again(never_started)["status"] == "FAILURE"
+    assert platform.is_loaded(3_001)
+
+
+def test_a_run_terminated_in_the_ui_ends_its_task(terminated: Run) -> None:
+    assert terminated["status"] == "CANCELED"
+    assert ended(terminated)["stopCode"] == "UserInitiated"
+
+
+def test_a_refused_password_is_told_and_the_rotated_secret_is_taken_by_the_next_run(
+    platform: Platform, refused: Run
+) -> None:
+    assert refused["status"] == "FAILURE"
+    lines = [line for line in logged("run") if refused["runId"] in line]
+    assert matches("FailedLoads-run", lines)
+    assert not any("wrong@" in line for line in logged("run"))
+    until(lambda: any("etl failed at warehouse" in alert for alert in platform.deployed.alerts()), seconds=120)
+    assert matches("CriticalLines-code-server", logged("code-server"))
+    run = platform.await_end(platform.launch())
+    assert run["status"] == "SUCCESS"
+    assert platform.is_loaded(4_001)
+
+
+def test_a_run_has_the_size_its_tags_ask_for(platform: Platform) -> None:
+    platform.await_quiet()
+    run = platform.await_end(platform.launch(ecs__cpu="2048", ecs__memory="8192"))
+    overrides = platform.recorder.tasks_run[-1]["overrides"]
+    [container] = overrides["containerOverrides"]
+    assert run["status"] == "SUCCESS"
+    assert (overrides["cpu"], overrides["memory"]) == ("2048", "8192")
+    assert (container["cpu"], container["memory"]) == (2048, 8192)
+    assert len(json.dumps(overrides)) < 8192  # what ECS takes
+
+
+def test_a_service_that_dies_is_started_again(platform: Platform) -> None:
+    before = platform.service("code-server")
+    platform.agent.interrupt(before, grace=0)
+    until(lambda: platform.agent.tasks("service:code-server") not in ([], [before]))
+    until(lambda: platform.is_healthy("code-server"), seconds=120)
+
+
+def test_roles_are_allowed_what_the_platform_calls_and_nothing_else(
+    platform: Platform, scheduled: Run, interrupted: Run, terminated: Run, refused: Run
+) -> None:
+    test_what_a_run_prints_is_in_cloudwatch_and_shown_by_the_webserver(platform, scheduled)
+    until(lambda: any("etl failed at warehouse" in alert for alert in platform.deployed.alerts()), seconds=120)
+    parts = ("code-server", "daemon", "run", "webserver")
+    called = {role: platform.recorder.of(role) for part in parts for role in (f"{NAME}-{part}", f"{NAME}-{part}-start")}
+    assert {role: lacking for role, calls in called.items() if (lacking := iam.refused(role, calls))} == {}
+    assert {role: sids for role, calls in called.items() if (sids := iam.unused(role, calls))} == {
+        # of an upload that fails: test_buckets.py
+        f"{NAME}-run": {"ReadAndWriteFiles: s3:AbortMultipartUpload"},
+        # the agent starts processes, not images
+        **{
+            f"{NAME}-{part}-start": {
+                "LogInToTheRegistry: ecr:GetAuthorizationToken",
+                "PullTheImage: ecr:BatchCheckLayerAvailability",
+                "PullTheImage: ecr:BatchGetImage",
+                "PullTheImage: ecr:GetDownloadUrlForLayer",
+            }
+            for part in parts
+        },
+    }
