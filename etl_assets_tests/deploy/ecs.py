@@ -269,6 +269,8 @@ class Agent:
             for running in list(self._running.values()):
                 self._advance(running)
             time.sleep(_LOOKS_EVERY_SECONDS)
+        for service in self._ecs.services.values():
+            service.running_count = 0
 
     def _start(self, task: Any) -> _Running:
         """Do what ECS does to start a task: roles, secrets, its log stream, its process.

@@ -75,8 +75,9 @@ class Root:
     def destroy(self) -> None:
         self.run("destroy", "-input=false", "-auto-approve", "-parallelism=20", *self.variables)
 
-    def outputs(self) -> dict[str, Any]:
-        return {name: output["value"] for name, output in json.loads(self.run("output", "-json")).items()}
+    def state(self) -> dict[str, dict[str, Any]]:
+        """The resources as they were applied, by address."""
+        return _resources(json.loads(self.run("show", "-json"))["values"]["root_module"])
 
 
 def changes(plan: Mapping[str, Any]) -> dict[str, set[str]]:
@@ -94,14 +95,14 @@ def changes(plan: Mapping[str, Any]) -> dict[str, set[str]]:
 
 def planned(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The resources as a plan leaves them, by address."""
+    return _resources(plan["planned_values"]["root_module"])
 
-    def of(module: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        found = {resource["address"]: resource["values"] for resource in module.get("resources", [])}
-        for child in module.get("child_modules", []):
-            found |= of(child)
-        return found
 
-    return of(plan["planned_values"]["root_module"])
+def _resources(module: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    found = {resource["address"]: resource.get("values", {}) for resource in module.get("resources", [])}
+    for child in module.get("child_modules", []):
+        found |= _resources(child)
+    return found
 
 
 def copy(folder: Path, environment: Mapping[str, str]) -> dict[str, Root]:

@@ -3,12 +3,13 @@
 import json
 import os
 import re
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from pathlib import Path
+from signal import SIGKILL
 from typing import Any
 
 import boto3
@@ -18,6 +19,7 @@ import yaml
 from etl_assets.databases import connect
 from etl_assets.simulator import postgres
 from etl_assets.simulator.activity import Totesys, create_schema
+from etl_assets.transformation import STAR_TABLES
 from etl_assets_tests.deploy import iam, tls
 from etl_assets_tests.deploy.calls import Recorder
 from etl_assets_tests.deploy.conftest import ACCOUNT, NAME, REGION, Applied
@@ -25,12 +27,12 @@ from etl_assets_tests.deploy.ecs import Agent
 from etl_assets_tests.e2e.services import ROOT, Deployment, Server, free_port
 from etl_assets_tests.platform import until
 
-pytestmark = pytest.mark.deploy
+pytestmark = [pytest.mark.deploy, pytest.mark.xdist_group("aws")]
 
 TOTESYS, WAREHOUSE = "totesys.example.com", "warehouse.example.com"
-CAPTURES, LOADS = "captures", "loads"
+CAPTURES, LOADS, REFUSED = "captures", "loads", "no-such-password"
 VERIFIED = "?sslmode=verify-full&sslrootcert=/opt/certificates/rds.pem"
-SIGKILLED = 137
+LONG = 300  # other tests may keep the machine busy
 Run = dict[str, Any]
 
 
@@ -52,21 +54,34 @@ class Platform:
         return bool(tasks) and self.agent.healthy(tasks[0])
 
     def launch(self, **tags: str) -> Run:
-        run = self.deployed.launch({name.replace("__", "/"): value for name, value in tags.items()})
-        return next(found for found in self.runs() if found["runId"] == run)
+        """Launch `etl` in its newest partition, with tags `ecs/<name>`."""
+        [partition] = self.deployed.newest_partitions(1)
+        run = self.deployed.launch(
+            "etl", {"dagster/partition": partition, **{f"ecs/{name}": value for name, value in tags.items()}}
+        )
+        return self.again({"runId": run})
 
     def runs(self, *statuses: str, **tags: str) -> list[Run]:
         return self.deployed.runs(*statuses, **tags)
 
-    def again(self, run: Run, *statuses: str) -> Run:
+    def again(self, run: Mapping[str, Any], *statuses: str) -> Run:
         """Look at a run again; {} if it has none of the statuses."""
         return next((found for found in self.runs(*statuses) if found["runId"] == run["runId"]), {})
 
-    def await_end(self, run: Run) -> Run:
-        return until(lambda: self.again(run, "SUCCESS", "FAILURE", "CANCELED"), seconds=180)
+    def await_end(self, run: Mapping[str, Any]) -> Run:
+        return until(lambda: self.again(run, "SUCCESS", "FAILURE", "CANCELED"), seconds=LONG)
 
     def await_quiet(self) -> None:
-        until(lambda: not self.runs("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING"), seconds=180)
+        until(lambda: not self.runs("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING"), seconds=LONG)
+
+    def interrupted(self, grace: float, sold: int) -> Run:
+        """Change an order, and take away the task of the run that captures it, with seconds of grace."""
+        self.await_quiet()
+        self.change(to=sold)
+        run = self.launch()
+        run = until(lambda: self.again(run, "STARTED"), seconds=LONG)
+        self.agent.interrupt(run["tags"]["ecs/task_arn"], grace)
+        return self.await_end(run)
 
     def change(self, to: int) -> None:
         """Change an order, as totesys does: `last_updated` is not touched."""
@@ -86,7 +101,7 @@ def described(run: Run) -> dict[str, Any]:
 
 def ended(run: Run) -> dict[str, Any]:
     """The same, once the task has ended."""
-    until(lambda: described(run)["lastStatus"] == "STOPPED", seconds=60)
+    until(lambda: described(run)["lastStatus"] == "STOPPED", seconds=LONG)
     return described(run)
 
 
@@ -132,7 +147,7 @@ def platform(applied: Applied, tmp_path_factory: pytest.TempPathFactory) -> Iter
         create(warehouse_server, "warehouse", "load", LOADS)
         for bucket in (f"{NAME}-{stage}-{ACCOUNT}" for stage in ("ingestion", "transformation", "compute-logs")):
             # moto looks at no condition of a policy: to it this one denies everything
-            boto3.client("s3").delete_bucket_policy(Bucket=bucket)
+            stack.enter_context(without_policy(bucket))
         web, code = free_port(), free_port()
         addresses = {
             storage["Endpoint"]["Address"]: tls.HOST,
@@ -158,10 +173,19 @@ def platform(applied: Applied, tmp_path_factory: pytest.TempPathFactory) -> Iter
         with agent.run():
             made = Platform(deployed, agent, applied.recorder)
             for service in ("code-server", "webserver", "daemon"):
-                until(partial(made.is_healthy, service), seconds=180)
+                until(partial(made.is_healthy, service), seconds=LONG)
             made.deployed.switch_on("catch_up", "alerts")
             yield made
         assert agent.errors == []
+
+
+@contextmanager
+def without_policy(bucket: str) -> Iterator[None]:
+    s3 = boto3.client("s3")
+    policy = s3.get_bucket_policy(Bucket=bucket)["Policy"]
+    s3.delete_bucket_policy(Bucket=bucket)
+    yield
+    s3.put_bucket_policy(Bucket=bucket, Policy=policy)
 
 
 def ask_for_passwords(server: Server) -> None:
@@ -213,19 +237,20 @@ def scheduled(platform: Platform) -> Run:
     platform.await_quiet()
     platform.change(to=1_001)
     with platform.deployed.schedule_on("etl_schedule"):
-        run = until(lambda: platform.runs(schedule_name="etl_schedule"), seconds=90)[0]
+        run = until(lambda: platform.runs(schedule_name="etl_schedule"), seconds=LONG)[0]
     return platform.await_end(run)
 
 
-@pytest.fixture(scope="module", params=[0, 30], ids=["killed", "warned"])
-def interrupted(platform: Platform, request: pytest.FixtureRequest) -> Run:
-    """A run whose task was interrupted, with so many seconds of grace, after a change."""
-    platform.await_quiet()
-    platform.change(to=2_000 + request.param)
-    run = platform.launch()
-    run = until(lambda: platform.again(run, "STARTED"))
-    platform.agent.interrupt(run["tags"]["ecs/task_arn"], request.param)
-    return platform.await_end(run)
+@pytest.fixture(scope="module")
+def killed(platform: Platform) -> Run:
+    """A run whose task was killed without a warning, after a change."""
+    return platform.interrupted(grace=0, sold=2_001)
+
+
+@pytest.fixture(scope="module")
+def warned(platform: Platform) -> Run:
+    """A run whose task was told to end, after a change."""
+    return platform.interrupted(grace=30, sold=2_002)
 
 
 @pytest.fixture(scope="module")
@@ -242,7 +267,7 @@ def terminated(platform: Platform) -> Run:
     """A run that a person has terminated in the UI."""
     platform.await_quiet()
     run = platform.launch()
-    run = until(lambda: platform.again(run, "STARTED"))
+    run = until(lambda: platform.again(run, "STARTED"), seconds=LONG)
     platform.deployed.ask("mutation ($id: String!) { terminateRun(runId: $id) { __typename } }", id=run["runId"])
     return platform.await_end(run)
 
@@ -252,12 +277,21 @@ def refused(platform: Platform) -> Run:
     """A run with a password that the warehouse refuses; afterwards it has, and the secret, a new one."""
     platform.await_quiet()
     platform.change(to=4_001)
-    set_url("warehouse", f"postgresql://load:wrong@{WAREHOUSE}:5432/warehouse{VERIFIED}")
+    set_url("warehouse", f"postgresql://load:{REFUSED}@{WAREHOUSE}:5432/warehouse{VERIFIED}")
     run = platform.await_end(platform.launch())
     with connect(platform.deployed.warehouse_server.url("postgres")) as connection:
         connection.run(f"ALTER ROLE load PASSWORD '{LOADS}-2'")
     set_url("warehouse", f"postgresql://load:{LOADS}-2@{WAREHOUSE}:5432/warehouse{VERIFIED}")
     return run
+
+
+@pytest.fixture(scope="module")
+def rotated(platform: Platform, refused: Run) -> tuple[Run, Mapping[str, Any]]:
+    """The next run, larger than others, and how ECS was asked for its task."""
+    platform.await_quiet()
+    run = platform.await_end(platform.launch(cpu="2048", memory="8192"))
+    tag = {"key": "dagster/run_id", "value": run["runId"]}
+    return run, next(asked for asked in platform.recorder.tasks_run if tag in asked["tags"])
 
 
 def test_every_service_is_healthy_by_its_own_check(platform: Platform) -> None:
@@ -266,7 +300,7 @@ def test_every_service_is_healthy_by_its_own_check(platform: Platform) -> None:
 
 def test_a_tick_goes_all_the_way_into_the_warehouse(platform: Platform, scheduled: Run) -> None:
     assert scheduled["status"] == "SUCCESS", platform.deployed.events(scheduled["runId"])
-    task = described(scheduled)
+    task = ended(scheduled)
     assert task["stopCode"] == "EssentialContainerExited"
     assert [container["exitCode"] for container in task["containers"]] == [0]
     assert task["group"] == f"family:{NAME}-run"
@@ -296,19 +330,25 @@ def test_what_a_run_prints_is_in_cloudwatch_and_shown_by_the_webserver(platform:
     assert scheduled["runId"] in shown
 
 
-def test_a_run_that_was_interrupted_is_run_again_and_heals(platform: Platform, interrupted: Run) -> None:
-    assert interrupted["status"] == "FAILURE"
-    assert ended(interrupted)["stopCode"] == "SpotInterruption"
-    [again] = until(lambda: platform.runs("SUCCESS", parent_run_id=interrupted["runId"]), seconds=120)
-    assert described(again)["taskArn"] != described(interrupted)["taskArn"]
-    sold = 2_000 if described(interrupted)["containers"][0]["exitCode"] == SIGKILLED else 2_030
-    assert platform.is_loaded(sold)
+def test_a_run_whose_task_is_killed_is_run_again_and_heals(platform: Platform, killed: Run) -> None:
+    task = ended(killed)
+    assert (killed["status"], task["stopCode"]) == ("FAILURE", "SpotInterruption")
+    assert [container["exitCode"] for container in task["containers"]] == [128 + SIGKILL]
+    [again] = until(lambda: platform.runs("SUCCESS", parent_run_id=killed["runId"]), seconds=LONG)
+    assert again["tags"]["ecs/task_arn"] != task["taskArn"]
+    assert platform.is_loaded(2_001)
+
+
+def test_a_run_whose_task_is_told_to_end_is_run_again_and_heals(platform: Platform, warned: Run) -> None:
+    assert (warned["status"], ended(warned)["stopCode"]) == ("FAILURE", "SpotInterruption")
+    until(lambda: platform.runs("SUCCESS", parent_run_id=warned["runId"]), seconds=LONG)
+    assert platform.is_loaded(2_002)
 
 
 def test_a_task_that_never_starts_is_timed_out_and_run_again(platform: Platform, never_started: Run) -> None:
     assert never_started["status"] == "FAILURE"
     assert any("timed out" in event for event in platform.deployed.events(never_started["runId"]))
-    until(lambda: platform.runs("SUCCESS", parent_run_id=never_started["runId"]), seconds=120)
+    until(lambda: platform.runs("SUCCESS", parent_run_id=never_started["runId"]), seconds=LONG)
     assert platform.is_loaded(3_001)
     platform.agent.release()
     ended(never_started)
@@ -321,43 +361,58 @@ def test_a_run_terminated_in_the_ui_ends_its_task(terminated: Run) -> None:
     assert ended(terminated)["stopCode"] == "UserInitiated"
 
 
-def test_a_refused_password_is_told_and_the_rotated_secret_is_taken_by_the_next_run(
-    platform: Platform, refused: Run
-) -> None:
+def test_a_refused_password_is_told_and_not_shown(platform: Platform, refused: Run) -> None:
     assert refused["status"] == "FAILURE"
-    lines = [line for line in logged("run") if refused["runId"] in line]
-    assert matches("FailedLoads-run", lines)
-    assert not any("wrong@" in line for line in logged("run"))
-    until(lambda: any("etl failed at warehouse" in alert for alert in platform.deployed.alerts()), seconds=120)
+    assert matches("FailedLoads-run", [line for line in logged("run") if refused["runId"] in line])
+    assert not any(REFUSED in line for part in ("run", "code-server") for line in logged(part))
+    until(lambda: "etl failed at warehouse" in platform.deployed.alerts(), seconds=LONG)
     assert matches("CriticalLines-code-server", logged("code-server"))
-    run = platform.await_end(platform.launch())
+
+
+def test_a_rotated_secret_is_taken_by_the_next_run(platform: Platform, rotated: tuple[Run, Mapping[str, Any]]) -> None:
+    run, _ = rotated
     assert run["status"] == "SUCCESS"
     assert platform.is_loaded(4_001)
 
 
-def test_a_run_has_the_size_its_tags_ask_for(platform: Platform) -> None:
-    platform.await_quiet()
-    run = platform.await_end(platform.launch(ecs__cpu="2048", ecs__memory="8192"))
-    overrides = platform.recorder.tasks_run[-1]["overrides"]
-    [container] = overrides["containerOverrides"]
-    assert run["status"] == "SUCCESS"
-    assert (overrides["cpu"], overrides["memory"]) == ("2048", "8192")
+def test_a_run_has_the_size_its_tags_ask_for(rotated: tuple[Run, Mapping[str, Any]]) -> None:
+    _, asked = rotated
+    [container] = asked["overrides"]["containerOverrides"]
+    assert (asked["overrides"]["cpu"], asked["overrides"]["memory"]) == ("2048", "8192")
     assert (container["cpu"], container["memory"]) == (2048, 8192)
-    assert len(json.dumps(overrides)) < 8192  # what ECS takes
+    assert len(json.dumps(asked["overrides"])) < 8192  # all that ECS takes
+
+
+def test_ranges_of_the_transformation_run_side_by_side(platform: Platform) -> None:
+    platform.await_quiet()
+    partitions = platform.deployed.newest_partitions(8)
+    stars = [f"transformation/{star.name}" for star in STAR_TABLES]
+    runs = [
+        platform.deployed.launch(
+            "replay",
+            {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last},
+            stars,
+        )
+        for first, last in ((partitions[0], partitions[3]), (partitions[4], partitions[7]))
+    ]
+    until(lambda: {run["runId"] for run in platform.runs("STARTED")} >= {*runs}, seconds=LONG)
+    tasks = {platform.await_end({"runId": run})["tags"]["ecs/task_arn"] for run in runs}
+    assert len(tasks) == 2
+    assert {run["runId"] for run in platform.runs("SUCCESS")} >= {*runs}
 
 
 def test_a_service_that_dies_is_started_again(platform: Platform) -> None:
     before = platform.service("code-server")
     platform.agent.interrupt(before, grace=0)
     until(lambda: platform.agent.tasks("service:code-server") not in ([], [before]))
-    until(lambda: platform.is_healthy("code-server"), seconds=120)
+    until(lambda: platform.is_healthy("code-server"), seconds=LONG)
 
 
 def test_roles_are_allowed_what_the_platform_calls_and_nothing_else(
-    platform: Platform, scheduled: Run, interrupted: Run, terminated: Run, refused: Run
+    platform: Platform, scheduled: Run, killed: Run, terminated: Run, refused: Run
 ) -> None:
     test_what_a_run_prints_is_in_cloudwatch_and_shown_by_the_webserver(platform, scheduled)
-    until(lambda: any("etl failed at warehouse" in alert for alert in platform.deployed.alerts()), seconds=120)
+    until(lambda: "etl failed at warehouse" in platform.deployed.alerts(), seconds=LONG)
     parts = ("code-server", "daemon", "run", "webserver")
     called = {role: platform.recorder.of(role) for part in parts for role in (f"{NAME}-{part}", f"{NAME}-{part}-start")}
     assert {role: lacking for role, calls in called.items() if (lacking := iam.refused(role, calls))} == {}

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -104,30 +104,44 @@ class Deployment:
             at=_LOCATION | {"scheduleName": schedule},
         )["startSchedule"]
         assert told["__typename"] == "ScheduleStateResult", told
-        yield
-        stop = "mutation ($id: String!) { stopRunningSchedule(id: $id) { __typename } }"
-        told = self.ask(stop, id=told["scheduleState"]["id"])["stopRunningSchedule"]
-        assert told["__typename"] == "ScheduleStateResult", told
+        try:
+            yield
+        finally:
+            # a tick under way would write at its end that the schedule runs
+            until(lambda: self._last_tick(schedule) != "STARTED")
+            stop = "mutation ($id: String!) { stopRunningSchedule(id: $id) { __typename } }"
+            stopped = self.ask(stop, id=told["scheduleState"]["id"])["stopRunningSchedule"]
+            assert stopped["__typename"] == "ScheduleStateResult", stopped
 
-    def launch(self, tags: Mapping[str, str]) -> str:
-        """Launch `etl` in its newest partition, and give the id of the run."""
-        [partition] = self.ask(
-            """query ($at: RepositorySelector!) { partitionSetsOrError(repositorySelector: $at, pipelineName: "etl") {
-                ... on PartitionSets { results { partitionsOrError(limit: 1, reverse: true) {
-                    ... on Partitions { results { name } } } } } } }""",
+    def _last_tick(self, schedule: str) -> str | None:
+        told = self.ask(
+            """query ($at: ScheduleSelector!) { scheduleOrError(scheduleSelector: $at) { ... on Schedule {
+                scheduleState { ticks(limit: 1) { status } } } } }""",
+            at=_LOCATION | {"scheduleName": schedule},
+        )
+        return next((tick["status"] for tick in told["scheduleOrError"]["scheduleState"]["ticks"]), None)
+
+    def newest_partitions(self, number: int) -> list[str]:
+        """The names of the newest partitions of `etl`, oldest first."""
+        [etl] = self.ask(
+            """query ($at: RepositorySelector!, $number: Int!) {
+                partitionSetsOrError(repositorySelector: $at, pipelineName: "etl") { ... on PartitionSets {
+                    results { partitionsOrError(limit: $number, reverse: true) { ... on Partitions {
+                        results { name } } } } } } }""",
             at=_LOCATION,
-        )["partitionSetsOrError"]["results"][0]["partitionsOrError"]["results"]
+            number=number,
+        )["partitionSetsOrError"]["results"]
+        return [partition["name"] for partition in reversed(etl["partitionsOrError"]["results"])]
+
+    def launch(self, job: str, tags: Mapping[str, str], assets: Iterable[str] = ()) -> str:
+        """Launch a job, or some assets of it; give the id of the run."""
+        selection = {"assetSelection": [{"path": asset.split("/")} for asset in assets]} if assets else {}
         told = self.ask(
             """mutation ($params: ExecutionParams!) { launchPipelineExecution(executionParams: $params) {
                 __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }""",
             params={
-                "selector": _LOCATION | {"jobName": "etl"},
-                "executionMetadata": {
-                    "tags": [
-                        {"key": name, "value": value}
-                        for name, value in {"dagster/partition": partition["name"], **tags}.items()
-                    ]
-                },
+                "selector": _LOCATION | {"jobName": job} | selection,
+                "executionMetadata": {"tags": [{"key": name, "value": value} for name, value in tags.items()]},
             },
         )["launchPipelineExecution"]
         assert told["__typename"] == "LaunchRunSuccess", told
