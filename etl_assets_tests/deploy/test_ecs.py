@@ -27,7 +27,7 @@ from etl_assets_tests.deploy.ecs import Agent
 from etl_assets_tests.e2e.services import ROOT, Deployment, Server, free_port
 from etl_assets_tests.platform import until
 
-pytestmark = [pytest.mark.deploy, pytest.mark.xdist_group("aws")]
+pytestmark = pytest.mark.deploy
 
 TOTESYS, WAREHOUSE = "totesys.example.com", "warehouse.example.com"
 CAPTURES, LOADS, REFUSED = "captures", "loads", "no-such-password"

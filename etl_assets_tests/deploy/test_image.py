@@ -20,7 +20,7 @@ from etl_assets_tests.deploy.containers import Container, Containers
 from etl_assets_tests.e2e.services import ROOT, Server, free_port
 from etl_assets_tests.platform import until
 
-pytestmark = [pytest.mark.deploy, pytest.mark.xdist_group("image")]
+pytestmark = pytest.mark.deploy
 
 IMAGE = "localhost/totesys-etl:test"
 PARTS = ("code-server", "webserver", "daemon")

@@ -15,7 +15,7 @@ from etl_assets_tests.deploy import iam, terraform
 from etl_assets_tests.deploy.conftest import ACCOUNT, NAME, REGION, Applied
 from etl_assets_tests.deploy.terraform import TerraformError
 
-pytestmark = [pytest.mark.deploy, pytest.mark.xdist_group("aws")]
+pytestmark = pytest.mark.deploy
 
 PARTS = ("code-server", "daemon", "run", "webserver")
 SERVICES = ("code-server", "daemon", "webserver")
