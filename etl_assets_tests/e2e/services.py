@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import boto3
@@ -107,19 +108,20 @@ class Deployment:
         try:
             yield
         finally:
-            # a tick under way would write at its end that the schedule runs
-            until(lambda: self._last_tick(schedule) != "STARTED")
-            stop = "mutation ($id: String!) { stopRunningSchedule(id: $id) { __typename } }"
-            stopped = self.ask(stop, id=told["scheduleState"]["id"])["stopRunningSchedule"]
-            assert stopped["__typename"] == "ScheduleStateResult", stopped
+            until(lambda: self._is_off(schedule, told["scheduleState"]["id"]))
 
-    def _last_tick(self, schedule: str) -> str | None:
-        told = self.ask(
-            """query ($at: ScheduleSelector!) { scheduleOrError(scheduleSelector: $at) { ... on Schedule {
-                scheduleState { ticks(limit: 1) { status } } } } }""",
-            at=_LOCATION | {"scheduleName": schedule},
-        )
-        return next((tick["status"] for tick in told["scheduleOrError"]["scheduleState"]["ticks"]), None)
+    def _is_off(self, schedule: str, state: str) -> bool:
+        """Switch a schedule off. A tick under way writes at its end that it is on: so after it, and looking again."""
+        look = """query ($at: ScheduleSelector!) { scheduleOrError(scheduleSelector: $at) { ... on Schedule {
+            scheduleState { status ticks(limit: 1) { status } } } } }"""
+        stop = "mutation ($id: String!) { stopRunningSchedule(id: $id) { __typename } }"
+        at = _LOCATION | {"scheduleName": schedule}
+        [tick] = self.ask(look, at=at)["scheduleOrError"]["scheduleState"]["ticks"] or [{"status": "NONE"}]
+        if tick["status"] == "STARTED":
+            return False
+        assert self.ask(stop, id=state)["stopRunningSchedule"]["__typename"] == "ScheduleStateResult"
+        sleep(5)
+        return bool(self.ask(look, at=at)["scheduleOrError"]["scheduleState"]["status"] == "STOPPED")
 
     def newest_partitions(self, number: int) -> list[str]:
         """The names of the newest partitions of `etl`, oldest first."""
