@@ -91,5 +91,6 @@ def applied(roots: dict[str, Root], pretended_aws: tuple[str, Recorder]) -> Iter
     roots["platform"].destroy()
     left = {bucket["Name"] for bucket in boto3.client("s3").list_buckets()["Buckets"]}
     assert left == {"states", STATES, *(f"{NAME}-{stage}-{ACCOUNT}" for stage in ("ingestion", "transformation"))}
-    assert boto3.client("ecs").list_clusters()["clusterArns"] == []
+    [cluster] = boto3.client("ecs").describe_clusters(clusters=[NAME])["clusters"]
+    assert cluster["status"] == "INACTIVE"
     assert boto3.client("rds").describe_db_instances()["DBInstances"] == []

@@ -42,7 +42,8 @@ locals {
       { sid = "ListFiles", actions = ["s3:ListBucket"], resources = [local.ingestion, local.transformed] },
       { sid = "ReadAndWriteFiles", actions = ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"],
       resources = ["${local.ingestion}/*", "${local.transformed}/*"] },
-      { sid = "WriteComputeLogs", actions = ["s3:PutObject"], resources = ["${var.compute_logs.arn}/*"] },
+      # it looks whether they are there already
+      { sid = "WriteComputeLogs", actions = ["s3:GetObject", "s3:PutObject"], resources = ["${var.compute_logs.arn}/*"] },
       # AWS knows no resource for this action
       { sid = "TellLoads", actions = ["cloudwatch:PutMetricData"], resources = ["*"],
       condition = { test = "StringEquals", variable = "cloudwatch:namespace", values = [var.name] } },
@@ -50,7 +51,6 @@ locals {
     webserver = [
       local.opens_the_instance,
       { sid = "StopRuns", actions = ["ecs:DescribeTasks", "ecs:StopTask"], resources = ["${local.ecs}:task/${var.name}/*"] },
-      { sid = "ListComputeLogs", actions = ["s3:ListBucket"], resources = [var.compute_logs.arn] },
       { sid = "ShowComputeLogs", actions = ["s3:GetObject"], resources = ["${var.compute_logs.arn}/*"] },
     ]
   }
