@@ -419,6 +419,8 @@ def test_roles_are_allowed_what_the_platform_calls_and_nothing_else(
     assert {role: sids for role, calls in called.items() if (sids := iam.unused(role, calls))} == {
         # of an upload that fails: test_buckets.py
         f"{NAME}-run": {"ReadAndWriteFiles: s3:AbortMultipartUpload"},
+        # of the sensor source_activity, which is off here
+        f"{NAME}-code-server": {"ReadCaptures: s3:GetObject"},
         # of a run that lasts for more than six hours
         f"{NAME}-daemon": {"WatchAndStopRuns: ecs:StopTask"},
         # the agent starts processes, not images

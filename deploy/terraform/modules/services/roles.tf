@@ -7,23 +7,22 @@ locals {
   ingestion   = var.bucket_arns["ingestion"]
   transformed = var.bucket_arns["transformation"]
 
-  # Dagster describes the run's task definition wherever its instance is opened. AWS knows no resource for this action.
-  opens_the_instance = {
-    sid       = "OpenTheInstance"
+  # Dagster describes the run's task definition where it watches or stops runs. AWS knows no resource for this action.
+  launches = {
+    sid       = "KnowTheLauncher"
     actions   = ["ecs:DescribeTaskDefinition"]
     resources = ["*"]
   }
 
   may = {
     code-server = [
-      local.opens_the_instance,
       # `catch_up` and `source_activity` look for the newest captures
       { sid = "ListCaptures", actions = ["s3:ListBucket"], resources = [local.ingestion] },
       { sid = "ReadCaptures", actions = ["s3:GetObject"], resources = ["${local.ingestion}/*"] },
       { sid = "Alert", actions = ["sns:Publish"], resources = [var.alerts_topic_arn] },
     ]
     daemon = [
-      local.opens_the_instance,
+      local.launches,
       { sid = "StartRuns", actions = ["ecs:RunTask"], resources = ["${local.ecs}:task-definition/${local.family["run"]}:*"],
       condition = { test = "ArnEquals", variable = "ecs:cluster", values = [aws_ecs_cluster.this.arn] } },
       { sid = "TagRuns", actions = ["ecs:TagResource"], resources = ["${local.ecs}:task/${var.name}/*"],
@@ -38,7 +37,6 @@ locals {
       { sid = "ReadLastWords", actions = ["logs:GetLogEvents"], resources = ["${aws_cloudwatch_log_group.part["run"].arn}:log-stream:*"] },
     ]
     run = [
-      local.opens_the_instance,
       { sid = "ListFiles", actions = ["s3:ListBucket"], resources = [local.ingestion, local.transformed] },
       { sid = "ReadAndWriteFiles", actions = ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"],
       resources = ["${local.ingestion}/*", "${local.transformed}/*"] },
@@ -49,7 +47,7 @@ locals {
       condition = { test = "StringEquals", variable = "cloudwatch:namespace", values = [var.name] } },
     ]
     webserver = [
-      local.opens_the_instance,
+      local.launches,
       { sid = "StopRuns", actions = ["ecs:DescribeTasks", "ecs:StopTask"], resources = ["${local.ecs}:task/${var.name}/*"] },
       { sid = "ShowComputeLogs", actions = ["s3:GetObject"], resources = ["${var.compute_logs.arn}/*"] },
     ]
