@@ -126,9 +126,10 @@ class Agent:
             self._withheld.clear()
 
     def interrupt(self, task: str, grace: float) -> None:
-        """Take a task's capacity away as Fargate Spot does: SIGTERM, and SIGKILL after seconds of grace."""
+        """Take the capacity of a task that runs away as Fargate Spot does: SIGTERM, and SIGKILL after seconds of grace."""
         with self._lock:
-            self._stop(self._running[task], "SpotInterruption", "Your Spot Task was interrupted.", grace)
+            if running := self._running.get(task):
+                self._stop(running, "SpotInterruption", "Your Spot Task was interrupted.", grace)
 
     def tasks(self, group: str) -> list[str]:
         """The ARNs of the tasks that run of `service:<name>` or `family:<name>`, oldest first."""
