@@ -126,7 +126,7 @@ class Agent:
             self._withheld.clear()
 
     def interrupt(self, task: str, grace: float) -> None:
-        """Take the capacity of a task that runs away as Fargate Spot does: SIGTERM, and SIGKILL after seconds of grace."""
+        """Take a running task's capacity away as Fargate Spot does: SIGTERM, and SIGKILL after seconds of grace."""
         with self._lock:
             if running := self._running.get(task):
                 self._stop(running, "SpotInterruption", "Your Spot Task was interrupted.", grace)
