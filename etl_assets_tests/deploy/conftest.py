@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import boto3
 import pytest
@@ -16,6 +15,8 @@ from etl_assets_tests.deploy.calls import Recorder, moto_server
 from etl_assets_tests.deploy.terraform import Root
 
 NAME, REGION, ACCOUNT = "totesys-etl-dev", "eu-west-2", DEFAULT_ACCOUNT_ID
+PARTS = ("code-server", "daemon", "run", "webserver")
+SERVICES = ("code-server", "daemon", "webserver")
 STATES = "states-of-totesys-etl"
 _AWS = {
     "AWS_ACCESS_KEY_ID": "test",
@@ -34,9 +35,6 @@ class Applied:
     roots: dict[str, Root]
     endpoint: str
     recorder: Recorder
-
-    def client(self, service: str) -> Any:
-        return boto3.client(service, endpoint_url=self.endpoint)
 
 
 @pytest.fixture(scope="session")

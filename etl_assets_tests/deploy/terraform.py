@@ -33,10 +33,6 @@ class Root:
     environment: Mapping[str, str]
     variables: tuple[str, ...] = ()
 
-    @property
-    def name(self) -> str:
-        return self.folder.name
-
     def given(self, *variables: str) -> "Root":
         """The same root with more variables, as `name=value`; the last of a name counts."""
         return replace(self, variables=(*self.variables, *(f"-var={variable}" for variable in variables)))
@@ -54,13 +50,12 @@ class Root:
             raise TerraformError(re.sub(r"[╷│╵]|\s+", " ", done.stderr + done.stdout))
         return done.stdout
 
-    def init(self, *settings: str, backend: bool = True) -> None:
+    def init(self, *settings: str) -> None:
         plugins = _plugin_dir()
         self.run(
             "init",
             "-input=false",
             *(f"-backend-config={setting}" for setting in settings),
-            *([] if backend else ["-backend=false"]),
             *([f"-plugin-dir={plugins}"] if plugins else []),
         )
 

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import date
 from functools import partial
 from pathlib import Path
 from signal import SIGKILL
@@ -18,13 +17,12 @@ import yaml
 
 from etl_assets.databases import connect
 from etl_assets.simulator import postgres
-from etl_assets.simulator.activity import Totesys, create_schema
 from etl_assets.transformation import STAR_TABLES
 from etl_assets_tests.deploy import iam, tls
 from etl_assets_tests.deploy.calls import Recorder
-from etl_assets_tests.deploy.conftest import ACCOUNT, NAME, REGION, Applied
+from etl_assets_tests.deploy.conftest import ACCOUNT, NAME, PARTS, REGION, SERVICES, Applied
 from etl_assets_tests.deploy.ecs import Agent
-from etl_assets_tests.e2e.services import ROOT, Deployment, Server, free_port
+from etl_assets_tests.e2e.services import ROOT, Deployment, Server, a_week_of_totesys, free_port, queue_of
 from etl_assets_tests.platform import until
 
 pytestmark = pytest.mark.deploy
@@ -143,9 +141,7 @@ def platform(applied: Applied, tmp_path_factory: pytest.TempPathFactory) -> Iter
             stack.callback(postgres.remove, server.home)
             stack.callback(server.stop)
             ask_for_passwords(server)
-        with connect(sources.create("totesys")) as connection:
-            create_schema(connection)
-            Totesys(connection, seed=4).past(date(2024, 8, 15), date(2024, 8, 22))
+        with connect(a_week_of_totesys(sources)) as connection:
             connection.run(f"CREATE ROLE capture LOGIN PASSWORD '{CAPTURES}' IN ROLE pg_read_all_data")
         create(
             sources,
@@ -176,12 +172,13 @@ def platform(applied: Applied, tmp_path_factory: pytest.TempPathFactory) -> Iter
             "WAREHOUSE_DATABASE_URL": warehouse_server.url("warehouse"),
         }
         agent = Agent(applied.endpoint, REGION, folder / "tasks", addresses)
-        deployed = Deployment(folder, environment, sources, warehouse_server, queue_of_alerts(), web)
+        queue = queue_of(f"arn:aws:sns:{REGION}:{ACCOUNT}:{NAME}-alerts")
+        deployed = Deployment(folder, environment, sources, warehouse_server, queue, web)
         set_url("totesys", f"postgresql://capture:{CAPTURES}@{TOTESYS}:5432/totesys{VERIFIED}")
         set_url("warehouse", f"postgresql://load:{LOADS}@{WAREHOUSE}:5432/warehouse{VERIFIED}")
         with agent.run():
             made = Platform(deployed, agent, applied.recorder)
-            for service in ("code-server", "webserver", "daemon"):
+            for service in SERVICES:
                 until(partial(made.is_healthy, service), seconds=LONG)
             made.deployed.switch_on("catch_up", "alerts")
             yield made
@@ -221,15 +218,6 @@ def dagster_home(folder: Path) -> Path:
     settings["run_monitoring"] |= {"poll_interval_seconds": 2, "start_timeout_seconds": 30}
     (home / "dagster.yaml").write_text(yaml.safe_dump(settings))
     return home
-
-
-def queue_of_alerts() -> str:
-    """Subscribe a queue to the topic."""
-    sns, sqs = boto3.client("sns"), boto3.client("sqs")
-    queue = sqs.create_queue(QueueName="alerts")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    sns.subscribe(TopicArn=f"arn:aws:sns:{REGION}:{ACCOUNT}:{NAME}-alerts", Protocol="sqs", Endpoint=arn)
-    return str(queue)
 
 
 def set_url(database: str, url: str) -> None:
@@ -301,7 +289,7 @@ def rotated(platform: Platform, refused: Run) -> tuple[Run, Mapping[str, Any]]:
 
 
 def test_every_service_is_healthy_by_its_own_check(platform: Platform) -> None:
-    assert all(platform.is_healthy(service) for service in ("code-server", "daemon", "webserver"))
+    assert all(platform.is_healthy(service) for service in SERVICES)
 
 
 def test_a_tick_goes_all_the_way_into_the_warehouse(platform: Platform, scheduled: Run) -> None:
@@ -419,8 +407,7 @@ def test_roles_are_allowed_what_the_platform_calls_and_nothing_else(
 ) -> None:
     test_what_a_run_prints_is_in_cloudwatch_and_shown_by_the_webserver(platform, scheduled)
     until(lambda: "etl failed at warehouse" in platform.deployed.alerts(), seconds=LONG)
-    parts = ("code-server", "daemon", "run", "webserver")
-    called = {role: platform.recorder.of(role) for part in parts for role in (f"{NAME}-{part}", f"{NAME}-{part}-start")}
+    called = {role: platform.recorder.of(role) for part in PARTS for role in (f"{NAME}-{part}", f"{NAME}-{part}-start")}
     assert {role: lacking for role, calls in called.items() if (lacking := iam.refused(role, calls))} == {}
     assert {role: sids for role, calls in called.items() if (sids := iam.unused(role, calls))} == {
         # of an upload that fails: test_buckets.py
@@ -437,6 +424,6 @@ def test_roles_are_allowed_what_the_platform_calls_and_nothing_else(
                 "PullTheImage: ecr:BatchGetImage",
                 "PullTheImage: ecr:GetDownloadUrlForLayer",
             }
-            for part in parts
+            for part in PARTS
         },
     }

@@ -12,13 +12,11 @@ from botocore.exceptions import ClientError
 from etl_assets.environment import Variable
 from etl_assets.metrics import ROWS_LOADED, SECONDS_FROM_CAPTURE_TO_LOAD
 from etl_assets_tests.deploy import iam, terraform
-from etl_assets_tests.deploy.conftest import ACCOUNT, NAME, REGION, Applied
+from etl_assets_tests.deploy.conftest import ACCOUNT, NAME, PARTS, REGION, SERVICES, Applied
 from etl_assets_tests.deploy.terraform import TerraformError
 
 pytestmark = pytest.mark.deploy
 
-PARTS = ("code-server", "daemon", "run", "webserver")
-SERVICES = ("code-server", "daemon", "webserver")
 TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:{NAME}-alerts"
 
 FARGATE = {
@@ -264,7 +262,7 @@ MISTAKES: dict[str, tuple[str, str, str, Callable[[Applied], None]]] = {
         "comand       = is.command",
         containers_are_as_ecs_takes_them,
     ),
-    "a password in the plain environment": (
+    "a misnamed secret": (
         "modules/services/parts.tf",
         "DAGSTER_POSTGRES_PASSWORD = var.storage.password_secret_arn",
         "DAGSTER_POSTGRES_PASWORD = var.storage.password_secret_arn",

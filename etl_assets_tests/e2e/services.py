@@ -193,17 +193,15 @@ def deployment(folder: Path, **settings: str) -> Iterator[Deployment]:
             server.start()
             stack.callback(postgres.remove, server.home)
             stack.callback(server.stop)
-        with connect(sources.create("totesys")) as connection:
-            create_schema(connection)
-            Totesys(connection, seed=4).past(date(2024, 8, 15), date(2024, 8, 22))
+        totesys = a_week_of_totesys(sources)
         sources.create("dagster")
-        arn, queue = _alerts()
+        arn = boto3.client("sns").create_topic(Name="deployment")["TopicArn"]
         home = folder / "dagster"
         home.mkdir()
         shutil.copy(ROOT / "deploy" / "dagster.yaml", home)
         webserver_port, code_server_port = free_port(), free_port()
         environment = os.environ | {
-            "TOTESYS_DATABASE_URL": sources.url("totesys"),
+            "TOTESYS_DATABASE_URL": totesys,
             "WAREHOUSE_DATABASE_URL": warehouse_server.create("warehouse"),
             "INGESTION_URL": _bucket("ingestion"),
             "TRANSFORMATION_URL": _bucket("transformation"),
@@ -221,7 +219,7 @@ def deployment(folder: Path, **settings: str) -> Iterator[Deployment]:
             "CODE_SERVER_PORT": str(code_server_port),
             **settings,
         }
-        made = Deployment(folder, environment, sources, warehouse_server, queue, webserver_port)
+        made = Deployment(folder, environment, sources, warehouse_server, queue_of(arn), webserver_port)
         for command in ("instance migrate", "instance concurrency set etl 1"):
             prepare = [sys.executable, "-m", "dagster", *command.split()]
             subprocess.run(prepare, env=environment, check=True, capture_output=True)
@@ -243,14 +241,22 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _alerts() -> tuple[str, str]:
-    """Make a topic, and a queue that gets what is published there."""
-    sns, sqs = boto3.client("sns"), boto3.client("sqs")
-    arn = sns.create_topic(Name="deployment")["TopicArn"]
-    queue = sqs.create_queue(QueueName="deployment")["QueueUrl"]
-    queue_arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    sns.subscribe(TopicArn=arn, Protocol="sqs", Endpoint=queue_arn)
-    return arn, queue
+def a_week_of_totesys(server: Server) -> str:
+    """Make a totesys with a past, and give its URL."""
+    url = server.create("totesys")
+    with connect(url) as connection:
+        create_schema(connection)
+        Totesys(connection, seed=4).past(date(2024, 8, 15), date(2024, 8, 22))
+    return url
+
+
+def queue_of(topic: str) -> str:
+    """Make a queue that gets what is published to a topic, and give its URL."""
+    sqs = boto3.client("sqs")
+    queue = sqs.create_queue(QueueName="alerts")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    boto3.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+    return str(queue)
 
 
 def _bucket(name: str) -> str:
