@@ -1,5 +1,6 @@
 """What Dagster's catalogue shows of a table: read off its declaration."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from time import monotonic
@@ -105,11 +106,11 @@ class Clock:
 
     def __init__(self) -> None:
         self._since = monotonic()
-        self.seconds: dict[str, float] = {}
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         """By `seconds_<part>`, as metadata name them."""
 
     def lap(self, part: str) -> None:
-        """Note that a part has ended, and the next begins."""
+        """Note that a part, which may come again, has ended, and the next begins."""
         now = monotonic()
-        self.seconds[f"seconds_{part}"] = now - self._since
+        self.seconds[f"seconds_{part}"] += now - self._since
         self._since = now

@@ -3,6 +3,7 @@
 import re
 import socket
 import ssl
+import struct
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import dagster as dg
 import pg8000.native
 import pyarrow as pa
+from pg8000.core import COPY_DATA
 from pg8000.exceptions import DatabaseError, InterfaceError
 from pyarrow import csv
 
@@ -48,6 +50,8 @@ _SESSION = {
 # insufficient resources, object in use, operator intervention, system error.
 _OUTAGES = ("08", "25006", "25P03", "25P04", "40", "53", "55", "57", "58")
 _STATEMENT_SHOWN = 160
+# Of a message: its kind, and its length without the byte for that (PostgreSQL manual, “Message Formats”).
+_MESSAGE = struct.Struct("!ci")
 
 
 class DatabaseUnavailableError(Exception):
@@ -83,6 +87,21 @@ class Connection(pg8000.native.Connection):  # type: ignore[misc]
             raise DatabaseUnavailableError(f"no answer in time, {_during(sql)}") from error
         except (InterfaceError, ConnectionError, ssl.SSLError) as error:
             raise DatabaseUnavailableError(f"the connection is lost ({error}), {_during(sql)}") from error
+
+    def handle_COPY_DATA(self, data: bytes, context: Any) -> None:  # noqa: N802 (pg8000's name)
+        """Take a row of a COPY, and with it all that are here: one by one, pg8000 is slower than the server."""
+        rows = [data]
+        arrived = self._sock.peek()
+        start, last = 0, len(arrived) - _MESSAGE.size
+        while start <= last:
+            kind, length = _MESSAGE.unpack_from(arrived, start)
+            end = start + 1 + length
+            if kind != COPY_DATA or end > len(arrived):
+                break
+            rows.append(arrived[start + _MESSAGE.size : end])
+            start = end
+        self._sock.read(start)
+        context.stream_write(b"".join(rows))
 
     def close(self) -> None:
         """Say goodbye and close. pg8000 leaves the file over the socket to the collector, and with it the socket."""

@@ -92,7 +92,7 @@ def capture(
     connection: Connection,
     bucket: Bucket,
     tables: Sequence[Table],
-    joins: Iterable[Join],
+    joins: Sequence[Join],
     partition: str,
     *,
     full: bool = False,
@@ -143,10 +143,10 @@ def capture(
             # Versions are ordered by this time: a clock that was set back must not reorder them.
             captured_at = max(now, before.captured_at + _TICK) if before else now
             files: dict[str, CapturedFile] = {}
-            for table in tables:
+            horizon = None if full_because or not previous else previous.horizon
+            for table in _worth_reading(connection, by_name, joins, horizon):
                 started = monotonic()
-                horizon = None if full_because or not previous else previous.horizon
-                query = _query(table, by_name, tuple(joins), horizon)
+                query = _query(table, by_name, joins, horizon)
                 key = f"{folder(table.name, partition)}/{table.name}-{stamp(captured_at)}.csv"
                 if copied := _copy(connection, query, bucket, key):
                     files[table.name], heads[table.name] = copied
@@ -210,6 +210,39 @@ def _query(table: Table, tables: Mapping[str, Table], joins: Sequence[Join], hor
     return f"{rows} WHERE {_wanted(table.name, tables, joins, horizon, 't')}"
 
 
+def _worth_reading(
+    connection: Connection, tables: Mapping[str, Table], joins: Sequence[Join], horizon: int | None
+) -> list[Table]:
+    """Give the tables to read: of those that are joined, only where one of them has changed.
+
+    To find that out takes one look at each; to find nothing with the joins would take several.
+    """
+    joined = {name for join in joins for name in (join.table, join.to)}
+    unchanged = {name for name in joined if horizon is not None and not _changed(connection, name, horizon)}
+    return [table for table in tables.values() if not _joined(table.name, joins) <= unchanged]
+
+
+def _joined(table: str, joins: Sequence[Join]) -> set[str]:
+    """Give a table and those that joins lead to from it, directly or not."""
+    together = {table}
+    while (
+        more := {name for join in joins if together & {join.table, join.to} for name in (join.table, join.to)}
+        - together
+    ):
+        together |= more
+    return together
+
+
+def _changed(connection: Connection, table: str, horizon: int) -> bool:
+    [[changed]] = connection.run(f"SELECT EXISTS (SELECT FROM {_relation(table)} t WHERE {_has_changed('t', horizon)})")
+    return bool(changed)
+
+
+def _has_changed(alias: str, horizon: int) -> str:
+    """Compose the condition that a row was written since a horizon."""
+    return f"age({alias}.xmin) <= age({literal(str(horizon))}::xid8::xid)"
+
+
 def _wanted(table: str, tables: Mapping[str, Table], joins: Sequence[Join], horizon: int, alias: str) -> str:
     """Compose the condition that a row has changed, or that a changed row needs it for a join."""
     conditions = [_affected(table, tables, joins, horizon, alias)]
@@ -226,7 +259,7 @@ def _wanted(table: str, tables: Mapping[str, Table], joins: Sequence[Join], hori
 
 def _affected(table: str, tables: Mapping[str, Table], joins: Sequence[Join], horizon: int, alias: str) -> str:
     """Compose the condition that a row has changed, or a row it joins to has."""
-    conditions = [f"age({alias}.xmin) <= age({literal(str(horizon))}::xid8::xid)"]
+    conditions = [_has_changed(alias, horizon)]
     for join in joins:
         if join.table == table:
             inner = f"{alias}_"

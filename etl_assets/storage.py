@@ -20,7 +20,7 @@ from pyarrow import csv
 from pydantic import PrivateAttr
 
 from etl_assets.buckets import Bucket
-from etl_assets.captures import CapturedFile, folder, in_partition, stamp
+from etl_assets.captures import Capture, CapturedFile, folder, in_partition, stamp
 from etl_assets.environment import EnvironmentVariableError, required
 from etl_assets.errors import PermanentError
 from etl_assets.failures import permanent_failures_not_retried
@@ -38,6 +38,7 @@ from etl_assets.tables import (
 _CHUNK_BYTES = 4 * 1024 * 1024
 _CAPTURES = b"captures"
 _REJECTED = b"rejected"
+_COMPRESSION = "zstd"
 REJECTED_FOLDER = "rejected"
 
 
@@ -93,8 +94,12 @@ class NotTransformedError(Exception):
 
 
 def with_captures(rows: pa.Table, captures: Iterable[str]) -> pa.Table:
-    """Note in the schema, and so in the file, which captures rows were made from: some may have none."""
-    return rows.replace_schema_metadata({_CAPTURES: json.dumps(sorted(captures))})
+    """Note in the schema which captures rows were made from: some may have none."""
+    return rows.replace_schema_metadata({_CAPTURES: _noted(captures)})
+
+
+def _noted(captures: Iterable[str]) -> str:
+    return json.dumps(sorted(captures))
 
 
 def captures_of(schema: pa.Schema) -> frozenset[str]:
@@ -104,10 +109,11 @@ def captures_of(schema: pa.Schema) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class StarFile:
-    """A star table of a partition, opened: its rows, and those rejected on the way (schema `REJECTED`)."""
+    """A star table of a partition, opened: its rows, those rejected on the way, and the captures it was made from."""
 
     rows: pq.ParquetFile
     rejected: pa.Table
+    captures: frozenset[str]
 
 
 def read_captured(bucket: Bucket, table: Table, partition: str) -> Conformed:
@@ -117,14 +123,19 @@ def read_captured(bucket: Bucket, table: Table, partition: str) -> Conformed:
         CorruptObjectError: an object is missing, or is not the one its manifest tells of.
     """
     made = in_partition(bucket, partition)
-    parts = [
-        part
-        for capture in made
-        if (file := capture.files.get(table.name))
-        for part in _read_csv(bucket, file, table, capture.captured_at)
-    ]
-    whole = concat(parts, table)
+    whole = concat(captured_batches(bucket, table, made), table)
     return Conformed(with_captures(whole.rows, (capture.id for capture in made)), whole.rejected)
+
+
+def captured_batches(bucket: Bucket, table: Table, captures: Iterable[Capture]) -> Iterator[Conformed]:
+    """Read what captures hold of a table in batches, each of one capture, typed as declared.
+
+    Raises:
+        CorruptObjectError: an object is missing, or is not the one its manifest tells of.
+    """
+    for capture in captures:
+        if file := capture.files.get(table.name):
+            yield from _read_csv(bucket, file, table, capture.captured_at)
 
 
 def _read_csv(bucket: Bucket, file: CapturedFile, table: Table, captured_at: datetime) -> Iterator[Conformed]:
@@ -250,9 +261,11 @@ def open_star(bucket: Bucket, table: str, partition: str, captures: Set[str] = f
     missing: Set[str] = captures
     for key in reversed(keys):
         with _open_parquet(bucket, key) as rows:
-            made_from = captures_of(rows.schema_arrow)
+            noted = rows.metadata.metadata
+            made_from = frozenset(json.loads(noted[_CAPTURES]))
             if captures <= made_from:
-                yield StarFile(rows, _read_rejected(bucket, key, rows))
+                rejected = _read_rejected(bucket, key) if json.loads(noted[_REJECTED]) else REJECTED.empty_table()
+                yield StarFile(rows, rejected, made_from)
                 return
             missing = captures - made_from
     raise NotTransformedError(table, partition, missing)
@@ -263,9 +276,17 @@ def read_star(file: StarFile) -> pa.Table:
     return file.rows.read(use_threads=False)
 
 
-def _read_rejected(bucket: Bucket, key: str, rows: pq.ParquetFile) -> pa.Table:
-    if not json.loads(rows.schema_arrow.metadata[_REJECTED]):
-        return REJECTED.empty_table()
+def read_distinct(file: StarFile, column_names: Sequence[str]) -> pa.Table:
+    """Read columns of a star table, each combination of values once."""
+    schema = file.rows.schema_arrow
+    found = pa.schema(schema.field(name) for name in column_names).empty_table()
+    for batch in file.rows.iter_batches(columns=column_names, use_threads=False):
+        both = pa.concat_tables([found, pa.Table.from_batches([batch])])
+        found = both.group_by(column_names, use_threads=False).aggregate([])
+    return found
+
+
+def _read_rejected(bucket: Bucket, key: str) -> pa.Table:
     with _open_parquet(bucket, f"{REJECTED_FOLDER}/{key}") as file:
         return file.read(use_threads=False)
 
@@ -277,19 +298,26 @@ def _open_parquet(bucket: Bucket, key: str) -> Iterator[pq.ParquetFile]:
         yield pq.ParquetFile(file, pre_buffer=False)
 
 
-def write_star(bucket: Bucket, table: str, partition: str, made: Conformed) -> tuple[str, int]:
-    """Write a star table of a partition as a new file, before it the rejected rows as another; give key and bytes."""
-    key = f"{folder(table, partition)}/{table}-{stamp(datetime.now(UTC))}.parquet"
-    if made.rejected.num_rows:
-        _write_parquet(bucket, f"{REJECTED_FOLDER}/{key}", made.rejected)
-    noted = made.rows.schema.metadata | {_REJECTED: json.dumps(made.rejected.num_rows)}
-    return key, _write_parquet(bucket, key, made.rows.replace_schema_metadata(noted))
+def write_star(
+    bucket: Bucket, star: Table, partition: str, captures: Iterable[str], batches: Iterable[Conformed]
+) -> tuple[str, int]:
+    """Write a star table of a partition, made from these captures, as a new file; give its key and bytes.
 
-
-def _write_parquet(bucket: Bucket, key: str, rows: pa.Table) -> int:
+    Before it appears, another has the rejected rows, if there are any.
+    """
+    key = f"{folder(star.name, partition)}/{star.name}-{stamp(datetime.now(UTC))}.parquet"
+    rejected = [REJECTED.empty_table()]
     with bucket.create(key) as file:
-        pq.write_table(rows, file, compression="zstd")
-        return file.size
+        with pq.ParquetWriter(file, star.captured_columns, compression=_COMPRESSION) as writer:
+            for made in batches:
+                writer.write_table(made.rows)
+                rejected.append(made.rejected)
+            apart = pa.concat_tables(rejected)
+            writer.add_key_value_metadata({_CAPTURES: _noted(captures), _REJECTED: json.dumps(apart.num_rows)})
+        if apart.num_rows:
+            with bucket.create(f"{REJECTED_FOLDER}/{key}") as beside:
+                pq.write_table(apart, beside, compression=_COMPRESSION)
+    return key, file.size
 
 
 class StarParquetIOManager(dg.IOManager):

@@ -16,10 +16,8 @@ from etl_assets.storage import (
     CorruptObjectError,
     NotTransformedError,
     _whole_rows,
-    captures_of,
     open_star,
     read_captured,
-    with_captures,
     write_star,
 )
 from etl_assets.tables import REJECTED, Conformed, Table
@@ -158,11 +156,11 @@ def test_the_newest_file_made_from_all_of_the_captures_counts(bucket_url: str) -
     bucket, partition, currency = Bucket(bucket_url), "2024-08-14-14:15", STAR["dim_currency"]
     none = REJECTED.empty_table()
     for captures in (["a", "b"], ["a", "b", "c"], ["a"]):
-        rows = with_captures(currency.captured_columns.empty_table(), captures)
-        write_star(bucket, currency.name, partition, Conformed(rows, none))
+        rows = currency.captured_columns.empty_table()
+        write_star(bucket, currency, partition, captures, [Conformed(rows, none)])
     for asked, found in ((set(), {"a"}), ({"a"}, {"a"}), ({"a", "b"}, {"a", "b", "c"})):
         with open_star(bucket, currency.name, partition, asked) as file:
-            assert captures_of(file.rows.schema_arrow) == found
+            assert file.captures == found
     with (
         pytest.raises(NotTransformedError, match="dim_currency of partition 2024-08-14-14:15 lacks the captures d"),
         open_star(bucket, currency.name, partition, {"a", "d"}),

@@ -1,24 +1,28 @@
 """The asset factory over the star tables."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, TypeAlias
 
 import dagster as dg
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl_assets.buckets import Bucket
-from etl_assets.captures import captured_at_of
+from etl_assets.captures import captured_at_of, in_partition
 from etl_assets.catalogue import PREVIEWED, Clock, described, masked, preview, table_metadata
 from etl_assets.failures import RETRY_OUTAGES, permanent_failures_not_retried
 from etl_assets.ingestion import INGESTION, Join
 from etl_assets.storage import (
     BucketResource,
+    captured_batches,
     captures_of,
     open_star,
     read_captured,
+    read_distinct,
     read_star,
     with_captures,
     write_star,
@@ -30,6 +34,7 @@ TRANSFORMATION = "transformation"
 NOTHING_REJECTED = "nothing_rejected"
 
 _REJECTIONS_SHOWN = 20
+_CAPTURE = pa.field("capture", pa.int16())
 
 
 def joins(star_tables: Sequence[StarTable], source_tables: Iterable[Table]) -> tuple[Join, ...]:
@@ -88,23 +93,9 @@ def _asset(
         with permanent_failures_not_retried():
             source, target = ingestion_bucket.open(), transformation_bucket.open()
             for partition in context.partition_keys:
-                clock = Clock()
-                given = same_captures({name: _read(source, target, tables[name], partition) for name in inputs})
-                clock.lap("read")
-                result = transform(star, given)
-                clock.lap("transform")
-                path, size = write_star(target, star.name, partition, result)
-                clock.lap("write")
-                counts.update({check.name: check.count(star, Made(given, result)) for check in _checks(star)})
-                rejected = pa.concat_tables([rejected, result.rejected]).slice(0, _REJECTIONS_SHOWN)
-                facts = {
-                    "dagster/row_count": result.rows.num_rows,
-                    "bytes": size,
-                    "rejected": result.rejected.num_rows,
-                    **clock.seconds,
-                    "dagster/uri": f"{target.url}/{path}",
-                    "preview": preview(star, result.rows.slice(0, PREVIEWED).to_pylist()),
-                }
+                made, facts = make(star, [tables[name] for name in inputs], source, target, partition)
+                counts.update({check.name: check.count(made) for check in _checks(star)})
+                rejected = pa.concat_tables([rejected, made.rejected]).slice(0, _REJECTIONS_SHOWN)
                 context.add_asset_metadata(facts, partition_key=partition)
         return dg.MaterializeResult(
             check_results=[_evaluated(check, counts[check.name], tables, rejected) for check in _checks(star)]
@@ -117,20 +108,67 @@ def _stage(table: Table) -> str:
     return TRANSFORMATION if isinstance(table, StarTable) else INGESTION
 
 
-def _read(ingestion: Bucket, transformation: Bucket, table: Table, partition: str) -> Conformed:
+def make(
+    star: StarTable, inputs: Sequence[Table], ingestion: Bucket, transformation: Bucket, partition: str
+) -> tuple["Made", Mapping[str, Any]]:
+    """Make a star table of a partition, and write it; give what was made, and what is to be shown of it."""
+    clock, made = Clock(), Made(star)
+    captures, batches = _given(star, inputs, ingestion, transformation, partition)
+    key, size = write_star(transformation, star, partition, captures, _transformed(star, batches, made, clock))
+    clock.lap("write")
+    return made, {
+        "dagster/row_count": made.keys.num_rows,
+        "bytes": size,
+        "rejected": made.rejected.num_rows,
+        **clock.seconds,
+        "dagster/uri": f"{transformation.url}/{key}",
+        "preview": preview(star, made.first_rows),
+    }
+
+
+Inputs: TypeAlias = Mapping[str, Conformed]
+"""What a star table is made of, by the name of the table."""
+
+
+def _given(
+    star: StarTable, inputs: Sequence[Table], ingestion: Bucket, transformation: Bucket, partition: str
+) -> tuple[frozenset[str], Iterable[Inputs]]:
+    """Give the captures of a partition, and what a star table is made of: whole if it joins tables, else in batches."""
+    [first, *others] = inputs
+    if not others and not isinstance(first, StarTable):
+        captures = in_partition(ingestion, partition)
+        batches = ({first.name: batch} for batch in captured_batches(ingestion, first, captures))
+        return frozenset(capture.id for capture in captures), batches
+    whole = same_captures({table.name: _read(star, table, ingestion, transformation, partition) for table in inputs})
+    [ids] = {captures_of(given.rows.schema) for given in whole.values()}
+    return ids, [whole]
+
+
+def _read(star: StarTable, table: Table, ingestion: Bucket, transformation: Bucket, partition: str) -> Conformed:
     if not isinstance(table, StarTable):
         return read_captured(ingestion, table, partition)
+    keys = [column for column, to in table.foreign_keys.items() if to == star.name]
     with open_star(transformation, table.name, partition) as file:
-        return Conformed(read_star(file), REJECTED.empty_table())
+        rows = read_distinct(file, [*keys, CAPTURED_AT]) if keys else read_star(file)
+        return Conformed(with_captures(rows, file.captures), REJECTED.empty_table())
 
 
-def transform(star: StarTable, inputs: Mapping[str, Conformed]) -> Conformed:
+def _transformed(star: StarTable, batches: Iterable[Inputs], made: "Made", clock: Clock) -> Iterator[Conformed]:
+    for given in batches:
+        clock.lap("read")
+        result = transform(star, given)
+        made.note(given, result)
+        clock.lap("transform")
+        yield result
+        clock.lap("write")
+    clock.lap("read")
+
+
+def transform(star: StarTable, inputs: Inputs) -> Conformed:
     """Make the rows of a star table from its inputs, all of the same captures; gather what was rejected."""
     result = star(**{name: frame(given.rows) for name, given in inputs.items()})
     made = conform(star, pa.Table.from_pandas(result, preserve_index=False))
-    rejected = pa.concat_tables([*(given.rejected for given in inputs.values()), made.rejected])
-    [captures] = {captures_of(given.rows.schema) for given in inputs.values()}
-    return Conformed(with_captures(made.rows, captures), rejected)
+    return Conformed(made.rows, pa.concat_tables([*(given.rejected for given in inputs.values()), made.rejected]))
 
 
 def same_captures(inputs: Mapping[str, Conformed]) -> dict[str, Conformed]:
@@ -149,12 +187,37 @@ def same_captures(inputs: Mapping[str, Conformed]) -> dict[str, Conformed]:
     return {name: of_captures(given) for name, given in inputs.items()}
 
 
-@dataclass(frozen=True)
 class Made:
-    """The rows of a star table of one partition, and what they were made of."""
+    """What of a star table was made of a partition: what its checks look at."""
 
-    inputs: Mapping[str, Conformed]
-    result: Conformed
+    def __init__(self, star: StarTable) -> None:
+        self._key = pa.schema(star.columns.field(name) for name in star.primary_key).append(_CAPTURE)
+        self._captures: dict[datetime, int] = {}
+        self.keys = self._key.empty_table()
+        """The primary key of each row, and the number of its capture."""
+        self.rejected = REJECTED.empty_table()
+        self.given = 0
+        """Rows of the first input, those rejected among them."""
+        self.set_apart = 0
+        """Rows rejected, of each of which `rejected` has one row for every value at fault."""
+        self.first_rows: list[dict[str, Any]] = []
+
+    def note(self, inputs: Inputs, result: Conformed) -> None:
+        """Add what was made of a batch."""
+        first, rows = next(iter(inputs.values())), result.rows
+        self.given += first.rows.num_rows + _rows_of(first.rejected)
+        for time in pc.unique(rows.column(CAPTURED_AT)).to_pylist():
+            self._captures.setdefault(time, len(self._captures))
+        numbers = pc.index_in(rows.column(CAPTURED_AT), pa.array(self._captures, CAPTURED_AT_TYPE))
+        columns = [*rows.select(self._key.names[:-1]).columns, numbers.cast(_CAPTURE.type)]
+        self.keys = pa.concat_tables([self.keys, pa.table(columns, schema=self._key)])
+        self.rejected = pa.concat_tables([self.rejected, result.rejected])
+        self.set_apart += _rows_of(result.rejected)
+        self.first_rows += rows.slice(0, PREVIEWED - len(self.first_rows)).to_pylist()
+
+
+def _rows_of(rejected: pa.Table) -> int:
+    return int(rejected.group_by([CAPTURED_AT, "key", "row"]).aggregate([]).num_rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,30 +230,29 @@ class _Check:
     name: str
     description: str
     counted: str
-    count: Callable[[StarTable, Made], int]
+    count: Callable[[Made], int]
     blocking: bool = True
     facts_only: bool = False
 
 
-def _duplicates(star: StarTable, made: Made) -> int:
-    rows = made.result.rows
-    return int(rows.num_rows - rows.group_by([*star.primary_key, CAPTURED_AT]).aggregate([]).num_rows)
+def _duplicates(made: Made) -> int:
+    """Count the keys that another row of the capture has: sorted, they lie side by side; hashed, they take memory."""
+    keys = [column.to_numpy() for column in made.keys.columns]
+    order = np.lexsort(keys)
+    same = np.ones(max(len(order) - 1, 0), bool)
+    for key in keys:
+        ordered = key[order]
+        same &= ordered[1:] == ordered[:-1]
+    return int(same.sum())
 
 
-def _nulls(_: StarTable, made: Made) -> int:
-    return int(pc.sum(pc.equal(made.result.rejected.column("reason"), IS_NULL)).as_py() or 0)
+def _nulls(made: Made) -> int:
+    return int(pc.sum(pc.equal(made.rejected.column("reason"), IS_NULL)).as_py() or 0)
 
 
-def _missing(_: StarTable, made: Made) -> int:
+def _missing(made: Made) -> int:
     """Count the rows too many or too few: a fact has one for each of its first input."""
-    source = next(iter(made.inputs.values()))
-    return abs(_rows(source) - _rows(made.result))
-
-
-def _rows(conformed: Conformed) -> int:
-    """Count rows, and those rejected, of which each value at fault is told."""
-    rejected = conformed.rejected.group_by([CAPTURED_AT, "key", "row"]).aggregate([])
-    return int(conformed.rows.num_rows + rejected.num_rows)
+    return int(abs(made.given - made.keys.num_rows - made.set_apart))
 
 
 _CHECKS = (
@@ -199,7 +261,7 @@ _CHECKS = (
         description="Every captured row of the partition fits the declared columns; those that do not are set apart "
         "under rejected/, and the load tells of each once.",
         counted="rejected",
-        count=lambda _, made: made.result.rejected.num_rows,
+        count=lambda made: made.rejected.num_rows,
         blocking=False,
     ),
     _Check(

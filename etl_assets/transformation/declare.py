@@ -1,9 +1,11 @@
 """A star table: a declaration on top of a pure function, pandas in, pandas out.
 
 The function's parameters name the tables it needs: of totesys, as ingested, or of the star. `**facts` stands for
-every star table with a foreign key to this one. Each frame has the declared columns of its table, in Arrow-backed
-dtypes, and `captured_at`; rows join within one capture. The result may have more columns than declared; it is cast
-to the declared ones, and rows that do not fit are set apart. A fact has one row for each row of its first parameter.
+every star table with a foreign key to this one, of each those keys only, every combination once. Each other frame has
+the declared columns of its table, in Arrow-backed dtypes, and `captured_at`; rows join within one capture. A function
+of one table is given it in batches, and makes each row of one. The result may have more columns than declared; it is
+cast to the declared ones, and rows that do not fit are set apart. A fact has one row for each row of its first
+parameter.
 """
 
 import inspect

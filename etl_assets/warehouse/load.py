@@ -33,7 +33,7 @@ from etl_assets.warehouse.quarantine import (
     staged_rejected,
     waiting_versions,
 )
-from etl_assets.warehouse.schema import DELETED, WAREHOUSE, create_missing, current, relation
+from etl_assets.warehouse.schema import DELETED, WAREHOUSE, add_foreign_keys, create_missing, current, relation
 
 _LOCK = "totesys ETL: load"  # hashed by the server into the key of an advisory lock
 _BATCH_ROWS = 64 * 1024
@@ -101,7 +101,7 @@ def load(
     with transaction(connection):
         connection.run("SELECT pg_advisory_xact_lock(hashtextextended(:lock, 0))", lock=_LOCK)
         ordered = referenced_first(star_tables)
-        create_missing(connection, ordered)
+        created = create_missing(connection, ordered)
         taken = _note_loads(connection, captures)
         for star in ordered:
             references = {column: by_name[to] for column, to in star.foreign_keys.items()}
@@ -114,6 +114,8 @@ def load(
             done[star.name] = _load_table(
                 connection, star, references, captures, {each.captured_at for each in taken}, files[star.name], captured
             )
+        for star in created:
+            add_foreign_keys(connection, star)
     return Load(done, taken)
 
 

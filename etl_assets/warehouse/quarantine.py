@@ -161,6 +161,8 @@ def set_apart(
     `before` joins the version before each staged one, and `is_new` is the condition that they differ.
     """
     any_new = False
+    if not _any_dangling(connection, star, references, at):
+        return any_new
     for column, to in references.items():
         value = f"staged.{quoted(column)}"
         dangling = f"""staged.{CAPTURED_AT} = CAST(:at AS timestamp)
@@ -180,6 +182,27 @@ def set_apart(
         any_new = any_new or bool(connection.row_count)
         connection.run(f"DELETE FROM {staged(star)} staged WHERE {dangling}", at=at)
     return any_new
+
+
+def _any_dangling(connection: Connection, star: StarTable, references: Mapping[str, StarTable], at: datetime) -> bool:
+    """Tell, in one pass, whether a staged version of a capture refers to a row that is not here."""
+    joined = [
+        f"LEFT JOIN {relation(to)} to_{n} ON to_{n}.{quoted(key)} = staged.{quoted(column)}"
+        for n, (column, to) in enumerate(references.items())
+        for key in to.primary_key
+    ]
+    dangling = [
+        f"staged.{quoted(column)} IS NOT NULL AND to_{n}.{quoted(key)} IS NULL"
+        for n, (column, to) in enumerate(references.items())
+        for key in to.primary_key
+    ]
+    return bool(references) and bool(
+        connection.run(
+            f"""SELECT 1 FROM {staged(star)} staged {" ".join(joined)}
+                WHERE staged.{CAPTURED_AT} = CAST(:at AS timestamp) AND ({" OR ".join(dangling)}) LIMIT 1""",
+            at=at,
+        )
+    )
 
 
 def _present(to: StarTable, value: str) -> str:

@@ -62,8 +62,11 @@ def current(star: StarTable) -> str:
     return f"{WAREHOUSE}.{quoted(f'{star.name}_current')}"
 
 
-def create_missing(connection: Connection, ordered: Sequence[StarTable]) -> None:
+def create_missing(connection: Connection, ordered: Sequence[StarTable]) -> list[StarTable]:
     """Create what is not there, and only that: DDL on what analysts are reading would wait for them.
+
+    Give the star tables created. They have no foreign keys yet: to check those of many rows at once, when they are
+    there, takes a tenth of the time of checking each as it comes.
 
     Raises:
         SchemaMismatchError: a table that is there is not as declared.
@@ -80,12 +83,20 @@ def create_missing(connection: Connection, ordered: Sequence[StarTable]) -> None
     for name, statements in _BOOKKEEPING.items():
         if name not in present:
             connection.run(statements)
-    for star in ordered:
-        if star.name not in present:
-            for statement in _ddl(star):
-                connection.run(statement)
+    created = [star for star in ordered if star.name not in present]
+    for star in created:
+        for statement in _ddl(star):
+            connection.run(statement)
     as_declared = {star.name: star.captured_columns for star in ordered if star.name in present}
     deviations(connection, WAREHOUSE, WAREHOUSE, as_declared)
+    return created
+
+
+def add_foreign_keys(connection: Connection, star: StarTable) -> None:
+    """Let the rows of a table just created refer to those of others."""
+    for column, to in star.foreign_keys.items():
+        key = f"FOREIGN KEY ({quoted(column)}) REFERENCES {WAREHOUSE}.{quoted(to)}"
+        connection.run(f"ALTER TABLE {relation(star)} ADD {key}")
 
 
 def _ddl(star: StarTable) -> Iterator[str]:
@@ -93,10 +104,6 @@ def _ddl(star: StarTable) -> Iterator[str]:
     definitions = [
         f"{quoted(column.name)} {sql_type(column.type)}{'' if column.nullable else ' NOT NULL'}"
         for column in star.captured_columns
-    ]
-    definitions += [
-        f"FOREIGN KEY ({quoted(column)}) REFERENCES {WAREHOUSE}.{quoted(to)}"
-        for column, to in star.foreign_keys.items()
     ]
     if star.record_id:
         definitions.insert(0, f"{quoted(star.record_id)} serial PRIMARY KEY")

@@ -9,15 +9,16 @@ from etl_assets.buckets import Bucket
 from etl_assets.captures import Capture, in_partition
 from etl_assets.databases import connect
 from etl_assets.ingestion import capture
-from etl_assets.storage import StarFile, open_star, read_captured, write_star
-from etl_assets.tables import REJECTED, Conformed, Table
+from etl_assets.storage import StarFile, open_star
+from etl_assets.tables import Table
 from etl_assets.totesys import TOTESYS_TABLES
 from etl_assets.transformation import STAR_TABLES
-from etl_assets.transformation.assets import joins, transform
+from etl_assets.transformation.assets import joins, make
+from etl_assets.transformation.declare import StarTable
 from etl_assets.warehouse.load import load
 
 SOURCE: Mapping[str, Table] = {table.name: table for table in TOTESYS_TABLES}
-STAR = {star.name: star for star in STAR_TABLES}
+STAR: Mapping[str, StarTable] = {star.name: star for star in STAR_TABLES}
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,11 @@ class Pipeline:
             return list(capture(connection, lake or self.lake, TOTESYS_TABLES, stars, partition, full=full).captures)
 
     def transform(self, partition: str) -> None:
-        made: dict[str, Conformed] = {}
-        for name in TopologicalSorter({star.name: star.inputs(STAR_TABLES) for star in STAR_TABLES}).static_order():
-            if name in SOURCE:
-                made[name] = read_captured(self.lake, SOURCE[name], partition)
-                continue
-            result = transform(STAR[name], {needed: made[needed] for needed in STAR[name].inputs(STAR_TABLES)})
-            write_star(self.lake, name, partition, result)
-            made[name] = Conformed(result.rows, REJECTED.empty_table())  # as its file gives them to the next
+        tables: Mapping[str, Table] = {**SOURCE, **STAR}
+        needed = {star.name: star.inputs(STAR_TABLES) for star in STAR_TABLES}
+        for name in TopologicalSorter(needed).static_order():
+            if name in STAR:
+                make(STAR[name], [tables[each] for each in needed[name]], self.lake, self.lake, partition)
 
     def load(self, partition: str, files: Mapping[str, StarFile] | None = None) -> None:
         with ExitStack() as stack, connect(self.warehouse_url) as connection:
