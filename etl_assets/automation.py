@@ -12,14 +12,16 @@ from etl_assets.databases import DatabaseResource
 from etl_assets.environment import EnvironmentVariableError, Settings, Variable
 from etl_assets.errors import PermanentError
 from etl_assets.ingestion import INGESTION, activity
+from etl_assets.reports.assets import REPORTS
 from etl_assets.storage import BucketResource
 from etl_assets.tables import Table
 from etl_assets.transformation.assets import TRANSFORMATION
-from etl_assets.warehouse.load import last_loaded
+from etl_assets.warehouse.load import last_change, last_loaded
 from etl_assets.warehouse.schema import WAREHOUSE
 
 ETL = "etl"
 REPLAY = "replay"
+REPORT = "report"
 _WINDOWS = "*/15 * * * *"
 
 _LOOKS_EVERY_SECONDS = 30
@@ -28,6 +30,7 @@ _FIRST_PAUSE = timedelta(minutes=1)
 _LONGEST_PAUSE = timedelta(hours=1)
 _REST = timedelta(hours=6)
 _LONGEST_RUN = timedelta(hours=1)
+_BETWEEN_REPORTS = timedelta(minutes=15)
 _QUEUED = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
 _UNFINISHED = [
     *_QUEUED,
@@ -67,7 +70,7 @@ def automation(
 
     `etl` goes from totesys to the warehouse: `etl_schedule` asks for it every 15 minutes, `source_activity` as soon as
     something seems to have changed, `etl_full_capture` once a day with a full capture. `replay` makes again from the
-    captures all that follows them: `catch_up` asks for it.
+    captures all that follows them: `catch_up` asks for it. `report` answers the reports: `something_new` asks for it.
 
     Raises:
         EnvironmentVariableError: a cron expression is none.
@@ -82,9 +85,14 @@ def automation(
         selection=dg.AssetSelection.groups(TRANSFORMATION, WAREHOUSE),
         description="Reshape again what a partition captured, and load it; what is loaded already changes nothing.",
     )
+    report = dg.define_asset_job(
+        REPORT,
+        selection=dg.AssetSelection.groups(REPORTS),
+        description="Answer the reports from the warehouse, and write the page of them.",
+    )
     sensor_status = dg.DefaultSensorStatus.RUNNING if settings.automated else dg.DefaultSensorStatus.STOPPED
     return dg.Definitions(
-        jobs=[etl, replay],
+        jobs=[etl, replay, report],
         schedules=[
             _etl_schedule(partitions, settings),
             _etl_full_capture(partitions, settings),
@@ -92,6 +100,7 @@ def automation(
         sensors=[
             _source_activity(source_tables, partitions, sensor_status),
             _catch_up(sensor_status),
+            _something_new(sensor_status),
         ],
     )
 
@@ -240,3 +249,26 @@ def _catch_up(status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
         return dg.RunRequest(partition_key=partition)
 
     return catch_up
+
+
+def _something_new(status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
+    @dg.sensor(job_name=REPORT, minimum_interval_seconds=_LOOKS_EVERY_SECONDS, default_status=status)
+    def something_new(
+        context: dg.SensorEvaluationContext, warehouse_database: DatabaseResource
+    ) -> dg.RunRequest | dg.SkipReason:
+        """Ask for the reports when a load has changed something since they were asked for, every 15 minutes at most.
+
+        A load that changes nothing, as at night, asks for none.
+        """
+        now = datetime.now(UTC)
+        with warehouse_database.connect() as connection:
+            changed = last_change(connection)
+        asked = json.loads(context.cursor or "{}")
+        if changed is None or asked.get("changed") == changed.isoformat():
+            return dg.SkipReason("nothing has changed since the reports were asked for")
+        if asked and now - datetime.fromisoformat(asked["at"]) < _BETWEEN_REPORTS:
+            return dg.SkipReason(f"something has changed; the reports were asked for at {asked['at']}")
+        context.update_cursor(json.dumps({"changed": changed.isoformat(), "at": now.isoformat(timespec="seconds")}))
+        return dg.RunRequest()
+
+    return something_new

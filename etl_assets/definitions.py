@@ -11,6 +11,7 @@ from etl_assets.databases import DatabaseResource
 from etl_assets.environment import Settings, Variable
 from etl_assets.ingestion import ingestion_assets, totesys_assets
 from etl_assets.logs import to_stdout
+from etl_assets.reports.assets import declared, report_assets
 from etl_assets.storage import BucketResource, captured_csv_io_manager, star_parquet_io_manager
 from etl_assets.tables import Table
 from etl_assets.totesys import TOTESYS_TABLES
@@ -45,6 +46,7 @@ def definitions(
             ingestion_assets(source_tables, joins(star_tables, source_tables), partitions),
             *transformation_assets(star_tables, source_tables, partitions),
             warehouse_assets(star_tables, source_tables, partitions, freshness),
+            report_assets(declared(), star_tables),
         ]
     own = dg.Definitions(
         assets=dg.map_asset_specs(

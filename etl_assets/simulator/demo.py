@@ -11,20 +11,19 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
-from importlib.resources import files
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import dagster as dg
 import yaml
 
-from etl_assets.automation import ETL
+from etl_assets.automation import ETL, REPORT
 from etl_assets.databases import connect, quoted
 from etl_assets.definitions import defs
 from etl_assets.environment import Variable
 from etl_assets.ingestion import CAPTURE_TO_LOAD
+from etl_assets.reports.assets import REPORTS, answers, declared
+from etl_assets.reports.declare import Value, label, shown
 from etl_assets.simulator import postgres
 from etl_assets.simulator.activity import Totesys, create_schema
 from etl_assets.transformation import STAR_TABLES
@@ -38,7 +37,9 @@ _TOTESYS, _WAREHOUSE = "totesys", "warehouse"
 _SEED = 2022
 _DEPLOYED_DAGSTER = Path(__file__).parents[2] / "deploy" / "dagster.yaml"
 _ONLY_DEPLOYED = ("storage", "python_logs")
-_QUESTIONS = ("revenue_by_currency", "unpaid_payments", "silent_edits")
+_PRINTED = ("payments_due", "order_changes")
+_ROWS_PRINTED = 6
+_PAGE = FOLDER / "reports.html"
 _QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
 
@@ -69,9 +70,13 @@ def demo(years: int = 2, lived_days: int = 3) -> None:
                     for table in ("sales_order", "purchase_order", "design"):
                         totesys.edit_silently(table)
                     _run(instance, seconds)
+        with _progress("answering the reports"):
+            defs.resolve_job_def(REPORT).execute_in_process(instance=instance, run_config=_QUIET)
+            shutil.copy(max((FOLDER / "buckets" / "transformation" / REPORTS).iterdir()), _PAGE)
         _show(server.url(_WAREHOUSE), seconds)
     print(f"\nDone in {monotonic() - started:.0f} s. The captures and star tables are under {FOLDER}/buckets.")
     print("`make dev` opens the Dagster UI on all this: http://127.0.0.1:3000")
+    print(f"All reports, with their charts, are on one page: {_PAGE.resolve().as_uri()}")
 
 
 def dev() -> None:
@@ -159,21 +164,16 @@ def _show(url: str, seconds: Mapping[str, float]) -> None:
             )
         print()
         _print_table(("warehouse table", "rows", "versions", "loading took"), rows)
-        for question in _QUESTIONS:
-            sql = files("etl_assets.reports").joinpath(f"{question}.sql").read_text()
-            title, _, query = sql.partition("\n")
-            answer = warehouse.run(query)
-            print(f"\n{title.removeprefix('-- ')}")
-            _print_table([column["name"] for column in warehouse.columns], answer)
+        found, _ = answers(warehouse, [report for report in declared() if report.name in _PRINTED])
+    for answer in found:
+        print(f"\n{answer.report.title}")
+        _print_table([label(column) for column in answer.columns], answer.rows[:_ROWS_PRINTED])
 
 
-def _print_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    shown = [
-        header,
-        *([f"{cell:,}" if isinstance(cell, int | Decimal) else str(cell) for cell in row] for row in rows),
-    ]
-    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
-    for number, line in enumerate(shown):
+def _print_table(header: Sequence[str], rows: Iterable[Sequence[Value]]) -> None:
+    lines = [header, *([shown(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for number, line in enumerate(lines):
         print("  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
         if number == 0:
             print("  " + "  ".join("─" * width for width in widths))

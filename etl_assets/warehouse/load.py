@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
+from typing import Any
 
 import pyarrow.parquet as pq
 from pg8000.native import literal
@@ -121,10 +122,24 @@ def load(
 
 def last_loaded(connection: Connection) -> str | None:
     """Give the id of the newest capture that is loaded, if any."""
+    found: str | None = _of_loads(connection, "capture", "true")
+    return found
+
+
+def last_change(connection: Connection) -> datetime | None:
+    """Give the time of the newest capture that changed a star table, if any (UTC, naive)."""
+    found: datetime | None = _of_loads(connection, "captured_at", "changed <> '{}'")
+    return found
+
+
+def _of_loads(connection: Connection, column: str, condition: str) -> Any:
+    """Give a column of the newest load of which a condition is true, if there is one."""
     [[there]] = connection.run("SELECT to_regclass(:loads) IS NOT NULL", loads=f"{WAREHOUSE}.loads")
     if not there:
         return None
-    found = connection.run(f"SELECT capture FROM {WAREHOUSE}.loads ORDER BY captured_at DESC LIMIT 1")
+    found = connection.run(
+        f"SELECT {column} FROM {WAREHOUSE}.loads WHERE {condition} ORDER BY captured_at DESC LIMIT 1"
+    )
     return found[0][0] if found else None
 
 
@@ -183,8 +198,9 @@ def _load_table(
         merged = _merge(connection, star, at, waits)
         changed += merged
         deleted += closed
-        if capture and capture.repairs and merged > closed:
-            _note_repairs(connection, star, at, merged - closed)
+        _note(connection, "changed", star, at, merged)
+        if capture and capture.repairs:
+            _note(connection, "repaired", star, at, merged - closed)
     repaired = sum(_repairs(connection, star, at) for at, capture in made.items() if capture.repairs)
     apart = [row for at in made for row in set_apart_at(connection, star, at)] if rejects or waits else []
     if captures and captures[-1].repairs and captures[-1].captured_at in loaded_now and star.record_id:
@@ -209,16 +225,18 @@ def _astray(connection: Connection, star: StarTable, captured: int) -> int:
     return max(0, int(present) - captured) + max(0, captured - outstanding(connection, star) - int(present))
 
 
-def _note_repairs(connection: Connection, star: StarTable, at: datetime, rows: int) -> None:
-    """Note what a full capture repaired: a run that dies after its load must not take that with it."""
-    connection.run(
-        f"""UPDATE {WAREHOUSE}.loads
-            SET repaired = repaired || jsonb_build_object(CAST(:star AS text), CAST(:rows AS integer))
-            WHERE captured_at = CAST(:at AS timestamp)""",
-        star=star.name,
-        rows=rows,
-        at=at,
-    )
+def _note(connection: Connection, column: str, star: StarTable, at: datetime, rows: int) -> None:
+    """Note what a load changed or repaired: a run that dies after its load must not take that with it."""
+    if rows:
+        connection.run(
+            f"""UPDATE {WAREHOUSE}.loads
+                SET {column} = {column} || jsonb_build_object(
+                    CAST(:star AS text), coalesce(CAST({column} ->> :star AS bigint), 0) + CAST(:rows AS bigint))
+                WHERE captured_at = CAST(:at AS timestamp)""",
+            star=star.name,
+            rows=rows,
+            at=at,
+        )
 
 
 def _repairs(connection: Connection, star: StarTable, at: datetime) -> int:

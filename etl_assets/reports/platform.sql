@@ -1,0 +1,37 @@
+-- title: The platform: what is in the warehouse, and how fresh it is
+-- answers: How large is each star table, how many rows were loaded into it, when did it last change, and how old are
+--   the newest capture and the newest load? Days are of UTC.
+-- chart: bar x=star_table y=loaded horizontal=yes
+-- units: loaded: rows inserted or replaced since the first load
+-- units: loaded_today: rows
+-- units: loaded_last_7_days: rows
+-- units: megabytes: with indexes
+-- units: newest_capture_age: minutes
+-- units: newest_load_age: minutes
+WITH loaded AS (
+    SELECT key AS star_table,
+           sum(value::bigint) AS loaded,
+           sum(value::bigint) FILTER (WHERE loaded_at >= date_trunc('day', now() AT TIME ZONE 'UTC')) AS today,
+           sum(value::bigint) FILTER (WHERE loaded_at > now() AT TIME ZONE 'UTC' - interval '7 days') AS last_7_days,
+           max(captured_at)::timestamp(0) AS last_changed
+    FROM warehouse.loads
+    CROSS JOIN LATERAL jsonb_each_text(changed)
+    GROUP BY key
+), newest AS (
+    SELECT floor(extract(epoch FROM now() AT TIME ZONE 'UTC' - max(captured_at)) / 60) AS capture_age,
+           floor(extract(epoch FROM now() AT TIME ZONE 'UTC' - max(loaded_at)) / 60) AS load_age
+    FROM warehouse.loads
+)
+SELECT relname::text AS star_table,
+       coalesce(loaded, 0) AS loaded,
+       coalesce(today, 0) AS loaded_today,
+       coalesce(last_7_days, 0) AS loaded_last_7_days,
+       last_changed,
+       round(pg_total_relation_size(oid) / 1e6, 1) AS megabytes,
+       capture_age AS newest_capture_age,
+       load_age AS newest_load_age
+FROM pg_class
+LEFT JOIN loaded ON star_table = relname
+CROSS JOIN newest
+WHERE relnamespace = 'warehouse'::regnamespace AND relkind = 'r' AND relname ~ '^(dim|fact)_'
+ORDER BY star_table

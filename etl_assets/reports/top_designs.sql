@@ -1,0 +1,36 @@
+-- title: Top 10 designs in each currency
+-- answers: Which designs earned most in the 12 months up to the newest order, and how do they rank by bags sold?
+--   The first 10 by revenue in each currency. Names are shared by many designs, so the number of the design is added.
+-- chart: bar x=design y=revenue facet=currency
+-- units: revenue: money in the currency of the orders, before refunds
+-- units: units: bags
+-- units: orders: number of orders
+WITH sold AS (
+    SELECT currency_id,
+           design_id,
+           count(*) AS orders,
+           sum(units_sold) AS units,
+           sum(units_sold * unit_price) AS revenue
+    FROM warehouse.fact_sales_order_current
+    WHERE created_date > (SELECT max(created_date) - interval '12 months' FROM warehouse.fact_sales_order)
+    GROUP BY currency_id, design_id
+), ranked AS (
+    SELECT *,
+           row_number() OVER (PARTITION BY currency_id ORDER BY revenue DESC, design_id) AS rank_by_revenue,
+           rank() OVER (PARTITION BY currency_id ORDER BY units DESC) AS rank_by_units,
+           round(100 * revenue / nullif(sum(revenue) OVER (PARTITION BY currency_id), 0), 2) AS percent_of_revenue
+    FROM sold
+)
+SELECT currency_code AS currency,
+       rank_by_revenue,
+       rank_by_units,
+       design_name || ' #' || design_id AS design,
+       orders,
+       units,
+       revenue,
+       percent_of_revenue
+FROM ranked
+JOIN warehouse.dim_currency USING (currency_id)
+JOIN warehouse.dim_design USING (design_id)
+WHERE rank_by_revenue <= 10
+ORDER BY currency, rank_by_revenue
