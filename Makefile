@@ -6,7 +6,7 @@ RUN := $(UV) run --locked
 TOOL := $(UV) tool run --quiet --from
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test chaos coverage e2e browser deploy-check check format clean
+.PHONY: help setup demo dev test chaos coverage e2e browser deploy-check check docs format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ check: setup ## check format, lint, types, import contracts and lock
 	$(RUN) mypy
 	$(RUN) lint-imports
 	$(UV) lock --check
+
+docs: setup ## write docs/warehouse.md from the declarations
+	$(RUN) python -m etl_assets.warehouse.documentation > docs/warehouse.md
 
 format: setup ## format the code
 	$(RUN) ruff format

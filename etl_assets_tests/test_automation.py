@@ -101,7 +101,7 @@ def test_a_laptop_does_nothing_by_itself_and_a_deployment_does(automation: str, 
     schedules = {schedule.name: schedule.default_status.value for schedule in made.schedule_defs}
     sensors = {sensor.name: sensor.default_status.value for sensor in made.sensor_defs}
     assert schedules == dict.fromkeys(["etl_schedule", "etl_full_capture"], status)
-    assert sensors == dict.fromkeys(["source_activity", "catch_up", "alerts"], status)
+    assert sensors == dict.fromkeys(["source_activity", "catch_up", "something_new", "alerts"], status)
 
 
 def test_when_the_schedules_ask_is_configured() -> None:
@@ -251,3 +251,26 @@ def test_a_run_under_way_is_waited_for_but_not_for_ever(behind: Platform, instan
             (long_ago.strftime("%Y-%m-%d %H:%M:%S"), run.run_id),
         )
     assert len(asked_for(look(behind, instance))) == 1
+
+
+def test_reports_are_asked_for_when_a_load_has_changed_something_and_every_15_minutes_at_most(
+    platform: Platform, instance: dg.DagsterInstance
+) -> None:
+    def asks(cursor: str | None) -> tuple[bool, Any]:
+        looked = look(platform, instance, cursor, sensor="something_new")
+        return bool(looked.run_requests), looked.cursor
+
+    assert asks(None) == (False, None)
+    platform.run()
+    asked, cursor = asks(None)
+    assert asked
+    platform.next_window()
+    platform.run()
+    assert asks(cursor) == (False, cursor), "nothing has changed"
+    change(platform)
+    platform.run()
+    assert asks(cursor) == (False, cursor), "they were asked for just now"
+    earlier = datetime.now(UTC) - timedelta(minutes=15)
+    asked, cursor = asks(json.dumps(json.loads(cursor) | {"at": earlier.isoformat()}))
+    assert asked
+    assert asks(cursor) == (False, cursor)

@@ -126,16 +126,18 @@ def report_assets(reports: Sequence[Report], star_tables: Sequence[StarTable]) -
 
 def _facts(answer: Answer) -> dict[str, Any]:
     """Give what the asset page of a report shows: its chart and its first rows."""
+    schema = dg.TableSchema(
+        [dg.TableColumn(name, description=answer.report.units.get(name)) for name in answer.columns]
+    )
+    first = [
+        dg.TableRecord({name: shown(value) for name, value in zip(answer.columns, row, strict=True)})
+        for row in answer.rows[:_SHOWN]
+    ]
     facts: dict[str, Any] = {
         "dagster/row_count": len(answer.rows),
+        "dagster/column_schema": schema,
         "captured_at": dg.MetadataValue.timestamp(answer.captured_at.replace(tzinfo=UTC)),
-        "first_rows": dg.MetadataValue.table(
-            [
-                dg.TableRecord({name: shown(value) for name, value in zip(answer.columns, row, strict=True)})
-                for row in answer.rows[:_SHOWN]
-            ],
-            dg.TableSchema([dg.TableColumn(name) for name in answer.columns]),
-        ),
+        "first_rows": dg.MetadataValue.table(first, schema),
     }
     if drawing := draw(answer):
         image = b64encode(drawing.encode()).decode()

@@ -1,7 +1,7 @@
 -- title: How orders change after they are made
 -- answers: What was edited in orders, how often, and by how much? Every version of an order compared with the one
 --   before it. Captures see versions: edits before the first one, and those undone between two, are not known.
---   An edit is silent if last_updated does not tell of it; 'deleted' is an order that left totesys, or came back.
+--   An edit is silent if last_updated does not tell of it; 'deleted' is an order that left totesys.
 -- chart: bar x=edited_column y=edits series=orders_of
 -- units: edits: number of edits
 -- units: silent_edits: number of edits

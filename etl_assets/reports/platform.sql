@@ -5,7 +5,7 @@
 -- units: loaded: rows inserted or replaced since the first load
 -- units: loaded_today: rows
 -- units: loaded_last_7_days: rows
--- units: megabytes: with indexes
+-- units: kilobytes: on disk, with indexes
 -- units: newest_capture_age: minutes
 -- units: newest_load_age: minutes
 WITH loaded AS (
@@ -27,7 +27,7 @@ SELECT relname::text AS star_table,
        coalesce(today, 0) AS loaded_today,
        coalesce(last_7_days, 0) AS loaded_last_7_days,
        last_changed,
-       round(pg_total_relation_size(oid) / 1e6, 1) AS megabytes,
+       pg_total_relation_size(oid) / 1000 AS kilobytes,
        capture_age AS newest_capture_age,
        load_age AS newest_load_age
 FROM pg_class

@@ -106,4 +106,23 @@ def assert_history_is_exact(platform: Platform) -> int:
         assert not missing, f"{fact}: {len(missing)} versions lost, such as {min(missing)}"
         assert not invented, f"{fact}: {len(invented)} versions invented, such as {min(invented)}"
         assert len(have[fact]) == len(versions), f"{fact}: a version is there twice"
+        assert_as_of_any_time_is_as_it_was(platform, fact, versions)
     return sum(map(len, must.values()))
+
+
+def assert_as_of_any_time_is_as_it_was(platform: Platform, fact: str, versions: list[tuple[Any, ...]]) -> None:
+    """Assert that the view of the history has, as of each capture, the versions that were the last of their keys."""
+    star = FACTS[fact.removeprefix("fact_")]
+    with connect(platform.warehouse_url) as connection:
+        for time in {version[-1] for version in versions}:
+            then = {
+                version[0]: version for version in sorted(versions, key=lambda each: each[-1]) if version[-1] <= time
+            }
+            as_of = connection.run(
+                f"""SELECT {names(star.columns.names)} FROM warehouse.{quoted(f"{fact}_history")}
+                    WHERE valid_from <= CAST(:time AS timestamp) AND CAST(:time AS timestamp) < valid_to""",
+                time=time,
+            )
+            present = {tuple(version[:-2]) for version in then.values() if not version[-2]}
+            assert {tuple(row) for row in as_of} == present, f"{fact} as of {time}"
+            assert len(as_of) == len(present), f"{fact} as of {time}: a row is there twice"
