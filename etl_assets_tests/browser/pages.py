@@ -61,6 +61,10 @@ class Browser:
             chosen.press("Enter")
         return self._launch(self.page.get_by_role("button", name="Launch 1 run", exact=True))
 
+    def materialize_unpartitioned(self, button: str) -> str:
+        """Materialize what the page is about, which has no partitions, to its end; give the run's id."""
+        return self._launch(self.page.get_by_role("button", name=button).first)
+
     def launch(self, button: str, partition: str, old: str, new: str) -> str:
         """Launch what the page is about from the launchpad, a word of its configuration changed; give the run's id."""
         self.page.get_by_role("button", name=button).first.locator("xpath=following::button[1]").click()

@@ -134,6 +134,16 @@ def test_a_person_is_not_shown_in_a_preview(browser: Browser, deployed: Deployme
     assert email not in browser.text
 
 
+def test_a_report_shows_its_chart_and_its_first_rows(browser: Browser, partition: str) -> None:
+    browser.open("/locations/etl_assets/jobs/report", "^ *report")
+    run = browser.materialize_unpartitioned("Materialize all")
+    browser.open_asset("reports/revenue_by_month", "events", f"materialized in run {run[:8]}", "^first_rows")
+    chart = browser.page.locator('img[src^="data:image/svg+xml"]').first
+    chart.wait_for()
+    assert chart.evaluate("image => image.complete && image.naturalWidth") >= 600
+    browser.keep("report")
+
+
 def test_nothing_is_asked_of_the_world_outside(browser: Browser, deployed: Deployment) -> None:
     asked: list[str] = []
     browser.page.on("request", lambda request: asked.append(request.url))
