@@ -11,7 +11,9 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.ec2.models import ec2_backends
 from moto.ecs.models import ecs_backends
+from moto.iam.models import iam_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from moto.sts.models import sts_backends
 from werkzeug.serving import make_server
@@ -22,6 +24,38 @@ _PREFIXES = {"monitoring": "cloudwatch"}
 
 _ON_EVERYTHING = {"ecs:DescribeTaskDefinition", "ec2:DescribeNetworkInterfaces", "cloudwatch:PutMetricData"}
 """Actions that IAM grants on `*` only (Service Authorization Reference)."""
+
+_NAMED = {
+    "cloudwatch": {"AlarmName": "alarm:{}"},
+    "ecs": {"cluster": "cluster/{}", "clusterName": "cluster/{}", "family": "task-definition/{}:1"},
+    "elasticloadbalancing": {
+        "CreateLoadBalancer Name": "loadbalancer/app/{}/id",
+        "CreateTargetGroup Name": "targetgroup/{}/id",
+        "ListenerArn": "{}",
+        "LoadBalancerArn": "{}",
+        "TargetGroupArn": "{}",
+    },
+    "iam": {"RoleName": "role/{}"},
+    "logs": {"logGroupName": "log-group:{}"},
+    "rds": {"DBInstanceIdentifier": "db:{}", "DBParameterGroupName": "pg:{}", "DBSubnetGroupName": "subgrp:{}"},
+    "secretsmanager": {"CreateSecret Name": "secret:{}-AbCdEf", "SecretId": "{}"},
+    "sns": {"TopicArn": "{}"},
+}
+"""By service: the parameters that name a resource, and how its ARN ends."""
+
+_TAGS = {"elasticloadbalancing": "AddTags", "iam": "TagRole", "rds": "AddTagsToResource"}
+"""What is asked for, beside a call that makes something with tags; elsewhere TagResource."""
+
+_ID = re.compile(r"(eipalloc|igw|nat|rtb|sg|sgr|subnet|vpc|vpce)-[0-9a-f]+")
+_KINDS = {"sg": "security-group", "sgr": "security-group-rule"}
+_SUBRESOURCES = {
+    "accelerate": "AccelerateConfiguration",
+    "cors": "BucketCORS",
+    "encryption": "EncryptionConfiguration",
+    "lifecycle": "LifecycleConfiguration",
+    "object-lock": "BucketObjectLockConfiguration",
+    "replication": "ReplicationConfiguration",
+}
 
 
 @dataclass(frozen=True)
@@ -70,13 +104,18 @@ class Recorder:
             yield Call(role, action, "*", frozenset({("cloudwatch:namespace", body["Namespace"])}))
         elif action in _ON_EVERYTHING:
             yield Call(role, action, "*")
-        elif service == "ecs":
+        elif action in ("ecs:DescribeTasks", "ecs:StopTask"):
             for task in body.get("tasks") or [body["task"]]:
                 yield Call(role, action, task)
-        elif service == "logs":
+        elif action in ("ecs:CreateService", "ecs:UpdateService"):
+            name = (body.get("serviceName") or body["service"]).rpartition("/")[2]
+            yield Call(role, action, f"{arn}:service/{body['cluster'].rpartition('/')[2]}/{name}")
+        elif "logStreamName" in body:
             yield Call(role, action, f"{arn}:log-group:{body['logGroupName']}:log-stream:{body['logStreamName']}")
-        else:
-            yield Call(role, action, next((body[key] for key in ("SecretId", "TopicArn") if key in body), "?"))
+        elif service == "ec2":
+            yield from _of_ec2(role, body, region)
+        elif service != "sts":
+            yield from _of_named(role, prefix, operation, body, arn.replace(region, "") if service == "iam" else arn)
 
 
 @contextmanager
@@ -124,6 +163,13 @@ def _of_s3(role: str, environ: Mapping[str, Any], query: Mapping[str, str]) -> C
             action = "PutObject"
         case ("DELETE", True) if "uploadId" in query:
             action = "AbortMultipartUpload"
+        case "DELETE", True:
+            action = "DeleteObject"
+        case ("PUT", False) if not query:
+            action = "CreateBucket"
+        case (("GET" | "PUT") as method, False) if len(query) == 1:
+            [name] = query
+            action = method.capitalize() + _SUBRESOURCES.get(name, f"Bucket{name[0].upper()}{name[1:]}")
         case method, _:
             action = f"{method} {sorted(query)}"  # no policy allows it
     return Call(role, f"s3:{action}", f"arn:aws:s3:::{path}")
@@ -136,4 +182,50 @@ def _of_run_task(role: str, body: Mapping[str, Any], region: str) -> Iterator[Ca
     task = f"arn:aws:ecs:{region}:{DEFAULT_ACCOUNT_ID}:task/{body['cluster'].rpartition('/')[2]}/id"
     yield Call(role, "ecs:TagResource", task, frozenset({("ecs:CreateAction", "RunTask")}))
     for passed in (definition.task_role_arn, definition.execution_role_arn):
-        yield Call(role, "iam:PassRole", passed, frozenset({("iam:PassedToService", "ecs-tasks.amazonaws.com")}))
+        yield _pass(role, passed)
+
+
+def _pass(role: str, passed: str) -> Call:
+    return Call(role, "iam:PassRole", passed, frozenset({("iam:PassedToService", "ecs-tasks.amazonaws.com")}))
+
+
+def _of_named(role: str, prefix: str, operation: str, body: Mapping[str, Any], arn: str) -> Iterator[Call]:
+    """A call on each resource that is named; and that what is made may be tagged, and be given its roles."""
+    named = _NAMED.get(prefix, {})
+    ends = {key: named.get(key) or named.get(f"{operation} {key}") for key in body}
+    resources = [
+        body[key] if body[key].startswith("arn:") else f"{arn}:{end.format(body[key])}"
+        for key, end in ends.items()
+        if end
+    ]
+    made_with_tags = operation.startswith(("Create", "Put", "Register")) and any(
+        key.lower().startswith("tags") for key in body
+    )
+    for resource in resources or ["*"]:
+        yield Call(role, f"{prefix}:{operation}", resource, _boundary(body) if prefix == "iam" else frozenset())
+        if made_with_tags:
+            yield Call(role, f"{prefix}:{_TAGS.get(prefix, 'TagResource')}", resource)
+    for passed in (body[key] for key in ("taskRoleArn", "executionRoleArn") if key in body):
+        yield _pass(role, passed)
+
+
+def _boundary(body: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
+    """What bounds the role that is made or changed."""
+    roles = list(iam_backends[DEFAULT_ACCOUNT_ID]["aws"].roles.values())
+    there = (role.permissions_boundary_arn for role in roles if role.name == body["RoleName"])
+    bound = body.get("PermissionsBoundary") or next(there, None)
+    return frozenset({("iam:PermissionsBoundary", bound)} if bound else ())
+
+
+def _of_ec2(role: str, body: Mapping[str, Any], region: str) -> Iterator[Call]:
+    """A call on each resource with an ID, which has tags; and that what is made may be tagged."""
+    action = f"ec2:{body['Action']}"
+    found = [match for value in body.values() if (match := _ID.fullmatch(value))]
+    for match in found:
+        tags = ec2_backends[DEFAULT_ACCOUNT_ID][region].tags.get(match[0], {})
+        resource = f"arn:aws:ec2:{region}:{DEFAULT_ACCOUNT_ID}:{_KINDS.get(match[1], match[1])}/{match[0]}"
+        yield Call(role, action, resource, frozenset((f"aws:ResourceTag/{key}", tags[key]) for key in list(tags)))
+    if not found:
+        yield Call(role, action, "*")
+    if "TagSpecification.1.ResourceType" in body:
+        yield Call(role, "ec2:CreateTags", "*", frozenset({("ec2:CreateAction", body["Action"])}))

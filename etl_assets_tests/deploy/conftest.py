@@ -4,13 +4,13 @@ import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import boto3
 import pytest
 from moto.core.models import DEFAULT_ACCOUNT_ID
 
-from etl_assets_tests.deploy import terraform
+from etl_assets_tests.deploy import iam, terraform
 from etl_assets_tests.deploy.calls import Recorder, moto_server
 from etl_assets_tests.deploy.terraform import Root
 
@@ -18,6 +18,7 @@ NAME, REGION, ACCOUNT = "totesys-etl-dev", "eu-west-2", DEFAULT_ACCOUNT_ID
 PARTS = ("code-server", "daemon", "run", "webserver")
 SERVICES = ("code-server", "daemon", "webserver")
 STATES = "states-of-totesys-etl"
+REPOSITORY = "octocat@1/totesys-etl@2"
 _AWS = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
@@ -35,6 +36,12 @@ class Applied:
     roots: dict[str, Root]
     endpoint: str
     recorder: Recorder
+
+
+def by_github(root: Root, does: str) -> Root:
+    """The root, run by a role of GitHub's workflows."""
+    keys = iam.assume(boto3.client("sts"), f"arn:aws:iam::{ACCOUNT}:role/totesys-etl-github-{does}", does)
+    return replace(root, environment={**root.environment, **keys})
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +72,12 @@ def roots(pretended_aws: tuple[str, Recorder], tmp_path_factory: pytest.TempPath
         roots[name].init(f"region={REGION}", "bucket=states", f"key=dev/{name}.tfstate")
         roots[name] = Root(roots[name].folder, roots[name].environment, ("-var-file=dev.tfvars",))
     return roots | {
-        "state": roots["state"].given(f"region={REGION}", f"bucket={STATES}"),
+        "state": roots["state"].given(
+            f"region={REGION}",
+            f"bucket={STATES}",
+            f"github_repository={REPOSITORY}",
+            'github_environments={deploy="dev"}',
+        ),
         "platform": roots["platform"].given(
             "image_tag=v1",
             "state_bucket=states",
@@ -83,7 +95,7 @@ def applied(roots: dict[str, Root], pretended_aws: tuple[str, Recorder]) -> Iter
     with ThreadPoolExecutor() as threads:
         state = threads.submit(roots["state"].apply)
         roots["permanent"].apply()
-        roots["platform"].apply()
+        by_github(roots["platform"], "deploy").apply()
         state.result()
     yield Applied(roots, *pretended_aws)
     roots["platform"].destroy()

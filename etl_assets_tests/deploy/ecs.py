@@ -27,6 +27,8 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ecs.models import ecs_backends
 from moto.moto_api import state_manager
 
+from etl_assets_tests.deploy import iam
+
 _LOOKS_EVERY_SECONDS = 0.2
 _STOP_TIMEOUT = 30
 _LINES_AT_ONCE = 1_000
@@ -337,12 +339,7 @@ class Agent:
             for statement in trust["Statement"]
         ):
             raise TaskNotStartedError(f"ECS was unable to assume the role {role}")
-        given = self._client("sts").assume_role(RoleArn=role, RoleSessionName=task.id)["Credentials"]
-        return {
-            "AWS_ACCESS_KEY_ID": given["AccessKeyId"],
-            "AWS_SECRET_ACCESS_KEY": given["SecretAccessKey"],
-            "AWS_SESSION_TOKEN": given["SessionToken"],
-        }
+        return iam.assume(self._client("sts"), role, task.id)
 
     def _client(self, service: str, credentials: Mapping[str, str] | None = None) -> Any:
         given = credentials or {"AWS_ACCESS_KEY_ID": "ecs", "AWS_SECRET_ACCESS_KEY": "ecs"}

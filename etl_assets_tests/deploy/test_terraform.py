@@ -1,18 +1,31 @@
 """What Terraform makes of `deploy/terraform`, read back from AWS; and mistakes, planted there, that are found."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import boto3
 import pytest
+import yaml
 from botocore.exceptions import ClientError
 
 from etl_assets.environment import Variable
 from etl_assets.metrics import ROWS_LOADED, SECONDS_FROM_CAPTURE_TO_LOAD
 from etl_assets_tests.deploy import iam, terraform
-from etl_assets_tests.deploy.conftest import ACCOUNT, NAME, PARTS, REGION, SERVICES, Applied
+from etl_assets_tests.deploy.calls import Call
+from etl_assets_tests.deploy.conftest import (
+    ACCOUNT,
+    NAME,
+    PARTS,
+    REGION,
+    REPOSITORY,
+    SERVICES,
+    STATES,
+    Applied,
+    by_github,
+)
 from etl_assets_tests.deploy.terraform import TerraformError
 
 pytestmark = pytest.mark.deploy
@@ -27,6 +40,10 @@ FARGATE = {
     4096: range(8192, 30721, 1024),
 }
 """The sizes of tasks: MB of memory by CPU units (Amazon ECS developer guide, “Task CPU and memory”)."""
+
+WORKFLOWS = terraform.CONFIGURATION.parents[1] / ".github" / "workflows"
+GITHUB = {does: f"totesys-etl-github-{does}" for does in ("plan", "deploy")}
+TOKENS = "token.actions.githubusercontent.com"
 
 FORGOTTEN = {
     "aws_vpc_security_group_egress_rule": {"description"},
@@ -163,8 +180,13 @@ def secrets_are_where_they_are_needed(applied: Applied) -> None:
 def roles_are_for_tasks_and_name_what_they_may(applied: Applied) -> None:
     for part in PARTS:
         for role in (f"{NAME}-{part}", f"{NAME}-{part}-start"):
-            [trust] = boto3.client("iam").get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"]["Statement"]
+            made = boto3.client("iam").get_role(RoleName=role)["Role"]
+            [trust] = made["AssumeRolePolicyDocument"]["Statement"]
             assert trust["Principal"] == {"Service": "ecs-tasks.amazonaws.com"}
+            assert (
+                made["PermissionsBoundary"]["PermissionsBoundaryArn"]
+                == f"arn:aws:iam::{ACCOUNT}:policy/{NAME}-boundary"
+            )
             for permission in iam.permissions(role):
                 assert "*" not in permission.action
                 assert "*" not in permission.resources or permission.action in {
@@ -173,6 +195,76 @@ def roles_are_for_tasks_and_name_what_they_may(applied: Applied) -> None:
                     "cloudwatch:PutMetricData",
                     "ecr:GetAuthorizationToken",
                 }  # AWS knows no resource for them
+
+
+def trusted(does: str) -> dict[str, dict[str, str]]:
+    """The conditions on which a role is given to a workflow of GitHub's."""
+    [trust] = boto3.client("iam").get_role(RoleName=GITHUB[does])["Role"]["AssumeRolePolicyDocument"]["Statement"]
+    provider = f"arn:aws:iam::{ACCOUNT}:oidc-provider/{TOKENS}"
+    assert (trust["Action"], trust["Principal"]) == ("sts:AssumeRoleWithWebIdentity", {"Federated": provider})
+    assert trust["Condition"].keys() == {"StringEquals"}
+    return dict(trust["Condition"])
+
+
+def only_two_jobs_of_the_repository_are_trusted(applied: Applied) -> None:
+    deploy = yaml.safe_load((WORKFLOWS / "deploy.yml").read_text())["jobs"]["deploy"]
+    subjects = {"plan": "pull_request", "deploy": f"environment:{deploy['environment']}"}
+    for does, subject in subjects.items():
+        assert trusted(does)["StringEquals"][f"{TOKENS}:sub"] == f"repo:{REPOSITORY}:{subject}"
+
+
+def only_tokens_for_aws_are_trusted(applied: Applied) -> None:
+    for does in GITHUB:
+        assert trusted(does)["StringEquals"][f"{TOKENS}:aud"] == "sts.amazonaws.com"
+
+
+def a_pull_request_reads_states_alone(applied: Applied) -> None:
+    told = iam.permissions(GITHUB["plan"])
+    assert {(permission.action, *permission.resources) for permission in told if not permission.denies} == {
+        ("s3:ListBucket", f"arn:aws:s3:::{STATES}"),
+        ("s3:GetObject", f"arn:aws:s3:::{STATES}/dev/*.tfstate"),
+        ("ecr:DescribeImages", f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{NAME}"),
+        ("ec2:DescribeAvailabilityZones", "*"),
+        ("secretsmanager:GetRandomPassword", "*"),
+    }
+    denied = {permission.action for permission in told if permission.denies}
+    assert denied == {"secretsmanager:GetSecretValue", "secretsmanager:BatchGetSecretValue", "s3:*"}
+
+
+def a_deployment_may_not(applied: Applied) -> None:
+    role = f"arn:aws:iam::{ACCOUNT}:role"
+    secret = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret"
+    bucket = f"arn:aws:s3:::{NAME}-ingestion-{ACCOUNT}"
+    to_tasks = frozenset({("iam:PassedToService", "ecs-tasks.amazonaws.com")})
+    asked = {
+        Call("deploy", action, resource, context)
+        for action, resource, context in (
+            ("iam:CreateRole", f"{role}/{NAME}-run", frozenset()),  # without its boundary
+            ("iam:DeleteRolePermissionsBoundary", f"{role}/{NAME}-run", frozenset()),
+            ("iam:PassRole", f"{role}/another", to_tasks),
+            ("iam:PassRole", f"{role}/{NAME}-run", frozenset({("iam:PassedToService", "lambda.amazonaws.com")})),
+            *(
+                (f"iam:{action}", f"{role}/{name}", frozenset[tuple[str, str]]())
+                for action in ("PutRolePolicy", "UpdateAssumeRolePolicy", "DeleteRole", "AttachRolePolicy")
+                for name in (*GITHUB.values(), "another", f"{NAME}-another")
+            ),
+            *(
+                (f"s3:{action}", resource, frozenset[tuple[str, str]]())
+                for action in ("DeleteBucket", "PutBucketPolicy", "GetObject", "DeleteObject", "DeleteObjectVersion")
+                for resource in (bucket, f"{bucket}/object", f"arn:aws:s3:::{STATES}/dev/permanent.tfstate.tflock")
+            ),
+            ("s3:PutObject", f"arn:aws:s3:::{STATES}/dev/permanent.tfstate", frozenset()),
+            ("s3:GetObject", f"arn:aws:s3:::{STATES}/prod/platform.tfstate", frozenset()),
+            ("secretsmanager:GetSecretValue", f"{secret}:{NAME}/totesys-database-url-AbCdEf", frozenset()),
+            ("secretsmanager:DeleteSecret", f"{secret}:{NAME}-dagster-password-AbCdEf", frozenset()),
+            ("rds:DeleteDBInstance", f"arn:aws:rds:{REGION}:{ACCOUNT}:db:{NAME}-dagster", frozenset()),
+            ("ecr:PutImage", f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/another", frozenset()),
+            ("ec2:DeleteSubnet", f"arn:aws:ec2:{REGION}:{ACCOUNT}:subnet/subnet-1", frozenset()),
+        )
+    }
+    assert asked - iam.refused(GITHUB["deploy"], asked) == set()
+    policy = boto3.client("iam").get_role_policy(RoleName=GITHUB["deploy"], PolicyName="deploy")["PolicyDocument"]
+    assert len(json.dumps(policy, separators=(",", ":"))) <= 10_240  # more AWS does not take, though moto does
 
 
 def there_is_never_a_second_daemon(applied: Applied) -> None:
@@ -220,6 +312,10 @@ CHECKS = (
     containers_are_as_ecs_takes_them,
     secrets_are_where_they_are_needed,
     roles_are_for_tasks_and_name_what_they_may,
+    only_two_jobs_of_the_repository_are_trusted,
+    only_tokens_for_aws_are_trusted,
+    a_pull_request_reads_states_alone,
+    a_deployment_may_not,
     there_is_never_a_second_daemon,
     the_ui_is_closed_to_the_world,
     databases_are_private,
@@ -274,6 +370,30 @@ MISTAKES: dict[str, tuple[str, str, str, Callable[[Applied], None]]] = {
         '"ecs.amazonaws.com"]\n    }\n\n    dynamic',
         roles_are_for_tasks_and_name_what_they_may,
     ),
+    "a role for every job of the repository": (
+        "modules/github/main.tf",
+        "${var.repository}:${each.value}",
+        "${var.repository}:*",
+        only_two_jobs_of_the_repository_are_trusted,
+    ),
+    "a role for tokens that are for others": (
+        "modules/github/main.tf",
+        ':aud"',
+        ':azp"',
+        only_tokens_for_aws_are_trusted,
+    ),
+    "a pull request that reads every state": (
+        "modules/github/permissions.tf",
+        '["plan"]}/*.tfstate',
+        '["plan"]}*',
+        a_pull_request_reads_states_alone,
+    ),
+    "a deployment that passes any role": (
+        "modules/github/permissions.tf",
+        'actions = ["iam:PassRole"], resources = local.roles',
+        'actions = ["iam:PassRole"], resources = ["*"]',
+        a_deployment_may_not,
+    ),
     "two daemons while one is replaced": (
         "modules/services/tasks.tf",
         '"daemon" ? 100 : 200',
@@ -294,12 +414,17 @@ def spoiled(applied: Applied) -> Iterator[set[Callable[[Applied], None]]]:
     """The checks that fail once all mistakes are applied; afterwards they are mended."""
     configuration = applied.roots["platform"].folder.parent
     right = {path: (configuration / path).read_text() for path, *_ in MISTAKES.values()}
+
+    def apply() -> None:
+        applied.roots["state"].apply()
+        applied.roots["permanent"].apply()
+        by_github(applied.roots["platform"], "deploy").apply()
+
     for path, there, planted, _ in MISTAKES.values():
         text = (configuration / path).read_text()
         assert text.count(there) == 1, (path, there)
         (configuration / path).write_text(text.replace(there, planted))
-    applied.roots["permanent"].apply()
-    applied.roots["platform"].apply()
+    apply()
     failed: set[Callable[[Applied], None]] = set()
     for check in CHECKS:
         try:
@@ -311,8 +436,7 @@ def spoiled(applied: Applied) -> Iterator[set[Callable[[Applied], None]]]:
     for found in boto3.client("logs").describe_metric_filters()["metricFilters"]:
         # to moto a filter that is changed is one more
         boto3.client("logs").delete_metric_filter(logGroupName=found["logGroupName"], filterName=found["filterName"])
-    applied.roots["permanent"].apply()
-    applied.roots["platform"].apply()
+    apply()
     yield failed
 
 
@@ -335,6 +459,29 @@ def test_a_second_plan_is_empty(applied: Applied, root: str) -> None:
         for address, names in changed.items()
         if not names <= next((names for kind, names in FORGOTTEN.items() if f"{kind}." in address), set())
     } == {}
+
+
+def test_a_deployment_may_do_what_terraform_asks_for(applied: Applied, spoiled: object) -> None:
+    """To make the platform, and to change and mend it: `spoiled`."""
+    assert refused_of("deploy", applied) == set()
+
+
+def test_a_pull_request_may_do_what_terraform_asks_for(applied: Applied) -> None:
+    told = re.search(r"terraform (plan .*) -no-color", (WORKFLOWS / "terraform-plan.yml").read_text())
+    assert told
+    for root in ("permanent", "platform"):
+        by_github(applied.roots[root], "plan").run(*told[1].split(), *applied.roots[root].variables)
+    assert refused_of("plan", applied) == set()
+
+
+def refused_of(does: str, applied: Applied) -> set[Call]:
+    """What a workflow of GitHub's has called, and its role does not allow."""
+    calls = applied.recorder.of(GITHUB[does])
+    assert calls
+    # the states are in a bucket without a policy here: moto's answer to TlsOnly is to refuse all
+    return iam.refused(
+        GITHUB[does], {replace(call, resource=call.resource.replace(":::states", f":::{STATES}")) for call in calls}
+    )
 
 
 @pytest.mark.parametrize("root", ["state", "permanent"])

@@ -18,6 +18,11 @@ output "registry_url" {
   value       = aws_ecr_repository.this.repository_url
 }
 
+output "boundary_arn" {
+  description = "ARN of the policy that bounds the roles of the parts."
+  value       = aws_iam_policy.boundary.arn
+}
+
 output "alerts_topic_arn" {
   description = "ARN of the SNS topic for alerts."
   value       = aws_sns_topic.alerts.arn

@@ -100,6 +100,7 @@ module "services" {
   bucket_urls              = local.permanent.bucket_urls
   compute_logs             = aws_s3_bucket.compute_logs
   registry_arn             = local.permanent.registry_arn
+  boundary_arn             = local.permanent.boundary_arn
   alerts_topic_arn         = local.permanent.alerts_topic_arn
   log_retention_days       = var.log_retention_days
   balancer                 = var.balancer

@@ -1,5 +1,6 @@
-# The bucket that holds the state of the other two, `permanent` and `platform`. Its own state is a local file, which can
-# be lost: `terraform import aws_s3_bucket.state <name>` finds the bucket again.
+# The bucket that holds the state of the other two, `permanent` and `platform`, and who may use it from GitHub: once for
+# all environments of an account. Its own state is a local file, which can be lost: `terraform import
+# aws_s3_bucket.state <name>` finds the bucket again; provider and roles hold nothing, delete them first.
 
 terraform {
   required_version = ">= 1.11, < 2"
@@ -22,6 +23,26 @@ variable "bucket" {
   type        = string
 }
 
+variable "github_repository" {
+  description = <<-EOT
+    The repository whose workflows may plan and deploy, as the subjects of its tokens name it: OWNER/NAME, or
+    OWNER@ID/NAME@ID if it was made since July 2026; empty: none may.
+  EOT
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = can(regex("^([A-Za-z0-9_.@-]+/[A-Za-z0-9_.@-]+)?$", var.github_repository))
+    error_message = "The repository must be OWNER/NAME: one, no pattern."
+  }
+}
+
+variable "github_environments" {
+  description = "The environment a pull request is planned for, and the one that is deployed."
+  type        = object({ plan = optional(string, "dev"), deploy = optional(string, "prod") })
+  default     = {}
+}
+
 provider "aws" {
   region = var.region
 
@@ -41,4 +62,17 @@ resource "aws_s3_bucket" "state" {
 module "private_bucket" {
   source = "../modules/private_bucket"
   bucket = aws_s3_bucket.state.id
+}
+
+module "github" {
+  source           = "../modules/github"
+  count            = var.github_repository == "" ? 0 : 1
+  repository       = var.github_repository
+  environments     = var.github_environments
+  state_bucket_arn = aws_s3_bucket.state.arn
+}
+
+output "github_role_arns" {
+  description = "ARNs of the roles of GitHub's workflows: of `plan` and `deploy`."
+  value       = one(module.github[*].role_arns)
 }

@@ -63,10 +63,11 @@ resource "aws_secretsmanager_secret_version" "password" {
   secret_string_wo_version = var.instance.password_version
 }
 
-# Read back: had an earlier apply ended half-way, the secret would hold another password than the one made now.
+# Read back: had an earlier apply ended half-way, the secret would hold another password than the one made now. Not by a
+# plan, which knows no `timestamp()`: who plans need not be allowed to read it.
 ephemeral "aws_secretsmanager_secret_version" "password" {
   secret_id  = aws_secretsmanager_secret_version.password.secret_id
-  version_id = aws_secretsmanager_secret_version.password.version_id
+  version_id = timestamp() == "" ? null : aws_secretsmanager_secret_version.password.version_id
 }
 
 resource "aws_secretsmanager_secret_version" "url" {

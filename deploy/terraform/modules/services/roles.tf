@@ -82,10 +82,11 @@ data "aws_iam_policy_document" "trust" {
 }
 
 resource "aws_iam_role" "task" {
-  for_each           = local.parts
-  name               = "${var.name}-${each.key}"
-  description        = "What the ${each.key} does."
-  assume_role_policy = data.aws_iam_policy_document.trust["task"].json
+  for_each             = local.parts
+  name                 = "${var.name}-${each.key}"
+  description          = "What the ${each.key} does."
+  assume_role_policy   = data.aws_iam_policy_document.trust["task"].json
+  permissions_boundary = var.boundary_arn
 }
 
 data "aws_iam_policy_document" "task" {
@@ -120,10 +121,11 @@ resource "aws_iam_role_policy" "task" {
 }
 
 resource "aws_iam_role" "execution" {
-  for_each           = local.parts
-  name               = "${var.name}-${each.key}-start"
-  description        = "What ECS does to start the ${each.key}."
-  assume_role_policy = data.aws_iam_policy_document.trust["execution"].json
+  for_each             = local.parts
+  name                 = "${var.name}-${each.key}-start"
+  description          = "What ECS does to start the ${each.key}."
+  assume_role_policy   = data.aws_iam_policy_document.trust["execution"].json
+  permissions_boundary = var.boundary_arn
 }
 
 data "aws_iam_policy_document" "execution" {

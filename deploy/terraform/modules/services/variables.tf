@@ -84,6 +84,11 @@ variable "registry_arn" {
   type        = string
 }
 
+variable "boundary_arn" {
+  description = "ARN of the policy that bounds the roles."
+  type        = string
+}
+
 variable "alerts_topic_arn" {
   description = "ARN of the SNS topic for alerts."
   type        = string
