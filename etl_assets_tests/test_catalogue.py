@@ -21,7 +21,11 @@ from etl_assets_tests.platform import Platform, failed_checks, failure
 from etl_assets_tests.test_etl import assert_warehouse_equals_totesys
 from etl_assets_tests.test_transformation import captured_rows
 
-SPECS = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+SPECS = {
+    spec.key.to_user_string(): spec
+    for spec in defs.resolve_all_asset_specs()
+    if spec.key.path[0] != "reports"  # what columns a report has is known when it is answered
+}
 SOURCE = {table.name: table for table in TOTESYS_TABLES}
 STAR = {star.name: star for star in STAR_TABLES}
 TABLES: dict[str, Table] = SOURCE | STAR

@@ -1,3 +1,4 @@
+import io
 import socket
 import ssl
 from collections.abc import Iterator
@@ -6,6 +7,7 @@ from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 import pytest
+from pg8000.core import COPY_DATA
 
 from etl_assets.databases import (
     Connection,
@@ -117,6 +119,36 @@ def test_a_transaction_is_rolled_back_on_an_exception(totesys: Connection) -> No
         totesys.run("DELETE FROM payment")
         raise ZeroDivisionError
     assert totesys.run("SELECT count(*) > 0 FROM payment") == [[True]]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT FROM generate_series(1, 1000)",
+        "SELECT n FROM generate_series(1, 0) n",
+        "SELECT n, repeat(chr(255), n % 7), NULL, '' FROM generate_series(1, 100000) n",
+        "SELECT n, repeat('x', n) FROM generate_series(8170, 8210) n",  # around the size of pg8000's buffer
+        "SELECT repeat('wide', 8000000)",
+        "SELECT E'a\\r\\n\"b\"' FROM generate_series(1, 3)",
+    ],
+)
+def test_rows_copied_many_at_a_time_are_those_copied_one_by_one(totesys: Connection, query: str) -> None:
+    together, one_by_one = io.BytesIO(), io.BytesIO()
+    with transaction(totesys):
+        rows = totesys.copy_out(query, together)
+        totesys.message_types[COPY_DATA] = lambda data, context: context.stream_write(data)
+        assert totesys.copy_out(query, one_by_one) == rows
+    assert together.getvalue() == one_by_one.getvalue()
+
+
+def test_a_copy_that_fails_on_the_way_is_refused_and_the_connection_goes_on(totesys: Connection) -> None:
+    into = io.BytesIO()
+    with pytest.raises(StatementRefusedError, match="division by zero"):
+        totesys.copy_out("SELECT 1 / (50000 - n) FROM generate_series(1, 100000) n", into)
+    assert into.getvalue().count(b"\n") > 10_000
+    after = io.BytesIO()
+    assert totesys.copy_out("SELECT 7 AS n", after) == 1
+    assert after.getvalue() == b"n\n7\n"
 
 
 def test_names_are_quoted_whatever_they_hold(totesys: Connection) -> None:

@@ -128,7 +128,10 @@ def test_the_demo_runs_twice_and_shows_every_table(
         demo.demo(years=1, lived_days=1)
         shown = capsys.readouterr().out
         assert "fact_sales_order" in shown
-        assert "never marked as paid?" in shown
+        assert "never paid" in shown
+        page = tmp_path / ".demo" / "reports.html"
+        assert f"on one page: {page.as_uri()}" in shown
+        assert "What became of the payments due" in page.read_text()
     demo.clean()
     assert not (tmp_path / ".demo").exists()
     assert not postgres.data_folder(tmp_path / ".demo/postgres").exists()

@@ -7,11 +7,12 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from etl_assets.storage import captures_of, with_captures
+from etl_assets.buckets import Bucket
+from etl_assets.storage import captures_of, open_star, read_distinct, read_star, with_captures, write_star
 from etl_assets.tables import REJECTED, Conformed, conform, frame
 from etl_assets.totesys import TOTESYS_TABLES
 from etl_assets.transformation import STAR_TABLES
-from etl_assets.transformation.assets import joins, same_captures, transform
+from etl_assets.transformation.assets import Made, _checks, joins, same_captures, transform
 from etl_assets.transformation.dimensions import dim_counterparty, dim_currency, dim_date, dim_staff, dim_transaction
 from etl_assets.transformation.facts import fact_payment, fact_sales_order
 
@@ -160,3 +161,44 @@ def test_a_capture_that_came_while_inputs_were_read_waits_for_its_own_run() -> N
     inputs = same_captures({"staff": Conformed(staff, none), "department": Conformed(department, none)})
     assert transform(dim_staff, inputs).rows.num_rows == 1
     assert {captures_of(given.rows.schema) for given in inputs.values()} == {frozenset({first})}
+
+
+def test_what_is_made_in_batches_is_as_if_made_at_once(bucket_url: str) -> None:
+    star, none = STAR["fact_sales_order"], REJECTED.empty_table()
+    orders = captured_rows(
+        "sales_order",
+        *(
+            ORDER | {"sales_order_id": n, "agreed_payment_date": "soon" if n % 5 == 0 else "2025-01-02"}
+            for n in range(9)
+        ),
+    )
+    inputs = [{"sales_order": Conformed(orders.slice(start, size), none)} for start, size in ((0, 4), (4, 1), (5, 4))]
+    made = Made(star)
+    results = [transform(star, given) for given in inputs]
+    for given, result in zip(inputs, results, strict=True):
+        made.note(given, result)
+    whole = transform(star, {"sales_order": Conformed(orders, none)})
+    bucket, partition = Bucket(bucket_url), "2024-08-22-12:00"
+    write_star(bucket, star, partition, ["a"], results)
+    with open_star(bucket, star.name, partition, {"a"}) as file:
+        assert read_star(file).equals(whole.rows)
+        assert file.rejected.equals(whole.rejected)
+    assert (made.keys.num_rows, made.given, made.set_apart, len(made.first_rows)) == (7, 9, 2, 5)
+    assert {check.name: check.count(made) for check in _checks(star) if check.blocking} == {
+        "keys_unique": 0,
+        "rows_match_capture": 0,
+    }
+    made.note(inputs[0], results[2])  # three keys that are there
+    assert [check.count(made) for check in _checks(star) if check.blocking] == [3, 0]
+
+
+def test_dim_date_needs_of_a_fact_each_date_once(bucket_url: str) -> None:
+    bucket, partition, star = Bucket(bucket_url), "2024-08-22-12:00", STAR["fact_sales_order"]
+    orders = captured_rows("sales_order", *(ORDER | {"sales_order_id": n} for n in range(9)))
+    write_star(
+        bucket, star, partition, ["a"], [transform(star, {"sales_order": Conformed(orders, REJECTED.empty_table())})]
+    )
+    with open_star(bucket, star.name, partition) as file:
+        assert read_distinct(file, ["agreed_payment_date", "captured_at"]).to_pylist() == [
+            {"agreed_payment_date": date(2025, 1, 2), "captured_at": NOON}
+        ]
