@@ -6,7 +6,7 @@ RUN := $(UV) run --locked
 TOOL := $(UV) tool run --quiet --from
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test chaos coverage e2e browser deploy-check check docs format clean
+.PHONY: help setup demo dev test chaos coverage e2e browser bench bench-smoke deploy-check check docs format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,12 @@ e2e: setup ## run a deployment of real parts, and break them (ten minutes)
 
 browser: setup ## click through the UI in Chromium, and keep screenshots in docs/images (five minutes)
 	$(RUN) pytest -m browser --numprocesses=0
+
+bench: setup ## measure it against the limits and others, and write docs/performance.md (a quarter of an hour)
+	$(RUN) python -m benchmarks docs
+
+bench-smoke: setup ## show that all of that can be measured (a minute)
+	$(RUN) python -m benchmarks --rows 20000 --quick
 
 deploy-check: setup ## try the deployment without AWS: Terraform, a pretended ECS, the image (a quarter of an hour)
 	$(TOOL) checkov==3.3.8 checkov --config-file deploy/checkov.yaml

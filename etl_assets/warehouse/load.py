@@ -112,8 +112,10 @@ def load(
                 for source in star.inputs(star_tables)[:1]
                 if star.record_id
             }
+            loaded_now = {each.captured_at for each in taken}
+            is_empty = star in created
             done[star.name] = _load_table(
-                connection, star, references, captures, {each.captured_at for each in taken}, files[star.name], captured
+                connection, star, references, captures, loaded_now, files[star.name], captured, is_empty=is_empty
             )
         for star in created:
             add_foreign_keys(connection, star)
@@ -173,6 +175,8 @@ def _load_table(
     loaded_now: set[datetime],
     file: StarFile,
     captured: Mapping[datetime, int],
+    *,
+    is_empty: bool,
 ) -> TableLoad:
     started = monotonic()
     read = _stage(connection, star, file.rows)
@@ -195,7 +199,8 @@ def _load_table(
                 reject(connection, star, at, full=made[at].full)
         waits |= set_apart(connection, star, references, at, _is_new(star), _before(star, waits))
         closed = _count_closings(connection, star, at) if closes else 0
-        merged = _merge(connection, star, at, waits)
+        merged = _merge(connection, star, at, _before(star, waits) if waits or not is_empty else _none_before(star))
+        is_empty = False
         changed += merged
         deleted += closed
         _note(connection, "changed", star, at, merged)
@@ -282,6 +287,11 @@ def _before(star: StarTable, waits: bool) -> str:
         ) before ON true"""
 
 
+def _none_before(star: StarTable) -> str:
+    """Compose the same join where nothing is there yet: to look for each of many rows takes as long as to insert it."""
+    return f"LEFT JOIN (SELECT * FROM {staged(star)} WHERE false) before ON true"
+
+
 def _is_new(star: StarTable) -> str:
     """Compose the condition that a staged version is not there, and says other than the one before it."""
     columns = (*star.columns.names, DELETED)
@@ -324,18 +334,18 @@ def _count_closings(connection: Connection, star: StarTable, at: datetime) -> in
     return int(count)
 
 
-def _merge(connection: Connection, star: StarTable, at: datetime, waits: bool) -> int:
+def _merge(connection: Connection, star: StarTable, at: datetime, before: str) -> int:
     """Merge what a capture, staged, brought; give the number of rows inserted or replaced."""
-    connection.run(_merge_versions(star, waits) if star.record_id else _merge_latest(star), at=at)
+    connection.run(_merge_versions(star, before) if star.record_id else _merge_latest(star), at=at)
     return int(connection.row_count)
 
 
-def _merge_versions(star: StarTable, waits: bool) -> str:
+def _merge_versions(star: StarTable, before: str) -> str:
     columns = (*star.captured_columns.names, DELETED)
     return f"""
         INSERT INTO {relation(star)} ({names(columns)})
         SELECT {names(columns, "staged")}
-        FROM {staged(star)} staged {_before(star, waits)}
+        FROM {staged(star)} staged {before}
         WHERE staged.{CAPTURED_AT} = CAST(:at AS timestamp) AND {_is_new(star)}
         ORDER BY {names(star.primary_key, "staged")}"""
 

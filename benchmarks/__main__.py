@@ -1,0 +1,64 @@
+"""`python -m benchmarks`: measure everything, print it, and write it to a folder of docs if one is given."""
+
+import argparse
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from time import monotonic
+
+from benchmarks import report, stages, ticks
+from benchmarks.bench import Bench, Report, Sizes, serve
+from benchmarks.measure import Row, imports, in_turn, python, seconds, timed
+
+_INSTANCE = "from dagster import DagsterInstance; DagsterInstance.ephemeral()"  # that imports SQLAlchemy and Alembic
+_START = f"import etl_assets.definitions; {_INSTANCE}"
+
+
+def start_up(bench: Bench) -> None:
+    """Measure what a process takes before it can run anything."""
+    ours, dagster = in_turn(bench.sizes.long_rounds, *(partial(timed, python, code) for code in (_START, _INSTANCE)))
+    what = "process start: Python, `import etl_assets.definitions`, an ephemeral instance of Dagster"
+    bench.report.row(Row(what, seconds(ours), f"the same without etl_assets: {seconds(dagster)}"))
+    bench.report.table("What a process starts with", ["imported package", "own time", "share"], imports(_START))
+
+
+_SECTIONS = [
+    start_up,
+    stages.captures_of_orders,
+    stages.captures_of_nothing,
+    stages.facts,
+    stages.loads,
+    ticks.first_runs,
+    ticks.ticks,
+    ticks.histories_of_captures,
+    ticks.histories_of_rows,
+]
+
+
+def main() -> None:
+    """Run the benchmarks."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("docs", nargs="?", type=Path, help="where to write performance.md and images/")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="sales orders (1,000,000)")
+    parser.add_argument("--quick", action="store_true", help="measure each only once")
+    arguments = parser.parse_args()
+    sizes = Sizes(arguments.rows, 1, 1, ("ephemeral",)) if arguments.quick else Sizes(arguments.rows)
+    found = Report()
+    started = monotonic()
+    with tempfile.TemporaryDirectory(prefix="totesys-bench-") as folder:
+        home = Path(folder) / "postgres"
+        with serve(home) as server:
+            bench = Bench(server, home, Path(folder), sizes, found)
+            for section in _SECTIONS:
+                began = monotonic()
+                bench.attempt(section)
+                print(f"({section.__name__}: {monotonic() - began:.0f} s)", flush=True)
+            report.write(bench, arguments.docs or Path(folder) / "docs")
+    print(f"in all {monotonic() - started:.0f} s")
+    if found.failures:
+        sys.exit("\n".join(["could not be measured:", *found.failures]))
+
+
+if __name__ == "__main__":
+    main()
