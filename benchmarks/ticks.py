@@ -33,7 +33,7 @@ from benchmarks.measure import (
     with_peak,
 )
 from benchmarks.stages import FACT, ORDER_AND_LOOKUPS, capture_tables, load_fact, make_all
-from etl_assets.automation import windows
+from etl_assets.automation import ETL, windows
 from etl_assets.buckets import Bucket
 from etl_assets.captures import folder, newest, stamp
 from etl_assets.databases import connect, names
@@ -145,11 +145,11 @@ def _empty(numbers: range, checks: int, partitions: dg.PartitionsDefinition[Any]
 def _shape(place: Place) -> list[tuple[int, int]]:
     """Give the assets and checks of each op of ours."""
     with pytest.MonkeyPatch.context() as environment:
-        definitions = place.platform(environment).definitions
+        layer = place.platform(environment).definitions.resolve_job_def(ETL).asset_layer
         return [
             (len(list(assets.keys)), len(list(assets.check_keys)))
-            for assets in definitions.resolve_asset_graph().assets_defs
-            if assets.is_executable
+            for assets in layer.asset_graph.assets_defs
+            if {*assets.keys} & layer.selected_asset_keys
         ]
 
 

@@ -178,6 +178,9 @@ def _load_table(
     *,
     is_empty: bool,
 ) -> TableLoad:
+    brings = file.rows.metadata.num_rows or file.rejected.num_rows or any(capture.full for capture in captures)
+    if not brings and not any_waiting(connection, star):
+        return TableLoad(unmatched=sum(captured.values()))
     started = monotonic()
     read = _stage(connection, star, file.rows)
     stage_rejected(connection, star, file.rejected)
