@@ -7,6 +7,7 @@ the way lie under the same name below `rejected/`. The newest file of a partitio
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -135,7 +136,16 @@ def captured_batches(bucket: Bucket, table: Table, captures: Iterable[Capture]) 
     """
     for capture in captures:
         if file := capture.files.get(table.name):
-            yield from _read_csv(bucket, file, table, capture.captured_at)
+            yield from _read_ahead(_read_csv(bucket, file, table, capture.captured_at))
+
+
+def _read_ahead(batches: Iterator[Conformed]) -> Iterator[Conformed]:
+    """Read each batch, in a thread, while the one before it is used: pyarrow parses and compresses without the GIL."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, batches, None)
+        while batch := coming.result():
+            coming = thread.submit(next, batches, None)
+            yield batch
 
 
 def _read_csv(bucket: Bucket, file: CapturedFile, table: Table, captured_at: datetime) -> Iterator[Conformed]:

@@ -152,6 +152,8 @@ def test_the_parts_load_the_warehouse_and_end_when_told_to(
             if part == "code-server":
                 until(lambda: healthy("code-server"))
         until(loads, seconds=120)
+        page = "ls /tmp/transformation/reports/*.html"  # drawn where there is neither network nor font nor home
+        until(lambda: parts["code-server"].run("sh", "-c", page).returncode == 0, seconds=180)
         assert all(healthy(part) for part in PARTS)
     except AssertionError as error:
         pytest.fail("\n".join([str(error), *(container.log for container in parts.values())]))
