@@ -185,24 +185,14 @@ def set_apart(
 
 
 def _any_dangling(connection: Connection, star: StarTable, references: Mapping[str, StarTable], at: datetime) -> bool:
-    """Tell, in one pass, whether a staged version of a capture refers to a row that is not here."""
-    joined = [
-        f"LEFT JOIN {relation(to)} to_{n} ON to_{n}.{quoted(key)} = staged.{quoted(column)}"
-        for n, (column, to) in enumerate(references.items())
-        for key in to.primary_key
+    """Tell whether a staged version of a capture refers to a row that is not here: each key is looked for once."""
+    looks = [
+        f"""(SELECT 1 FROM (SELECT DISTINCT {quoted(column)} AS key FROM {staged(star)}
+                           WHERE {CAPTURED_AT} = CAST(:at AS timestamp)) referred
+            WHERE key IS NOT NULL AND NOT {_present(to, "referred.key")} LIMIT 1)"""
+        for column, to in references.items()
     ]
-    dangling = [
-        f"staged.{quoted(column)} IS NOT NULL AND to_{n}.{quoted(key)} IS NULL"
-        for n, (column, to) in enumerate(references.items())
-        for key in to.primary_key
-    ]
-    return bool(references) and bool(
-        connection.run(
-            f"""SELECT 1 FROM {staged(star)} staged {" ".join(joined)}
-                WHERE staged.{CAPTURED_AT} = CAST(:at AS timestamp) AND ({" OR ".join(dangling)}) LIMIT 1""",
-            at=at,
-        )
-    )
+    return bool(looks) and bool(connection.run(" UNION ALL ".join(looks), at=at))
 
 
 def _present(to: StarTable, value: str) -> str:
