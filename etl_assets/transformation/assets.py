@@ -32,8 +32,6 @@ from etl_assets.transformation.declare import StarTable, lineage
 
 TRANSFORMATION = "transformation"
 NOTHING_REJECTED = "nothing_rejected"
-PARTITIONS_A_RUN = 96
-"""Of a backfill, how many partitions a run takes, a day of them: the runs go side by side."""
 
 _REJECTIONS_SHOWN = 20
 _CAPTURE = pa.field("capture", pa.int16())
@@ -81,7 +79,7 @@ def _asset(
             for check in _checks(star)
         ],
         partitions_def=partitions,
-        backfill_policy=dg.BackfillPolicy.multi_run(PARTITIONS_A_RUN),
+        backfill_policy=dg.BackfillPolicy.single_run(),
         io_manager_key="transformation_io_manager",
         retry_policy=RETRY_OUTAGES,
     )

@@ -25,8 +25,6 @@ from etl_assets.warehouse.quarantine import SetApart
 from etl_assets.warehouse.schema import WAREHOUSE
 
 _SHOWN = 20
-# A backfill loads no partition before the one that precedes it, if it has to make that as well.
-_PREDECESSOR = dg.TimeWindowPartitionMapping(start_offset=-1, end_offset=-1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +146,7 @@ def _spec(star: StarTable, tables: Mapping[str, Table], freshness: dg.FreshnessP
     }
     return dg.AssetSpec(
         [WAREHOUSE, star.name],
-        deps=[upstream, dg.AssetDep([WAREHOUSE, star.name], partition_mapping=_PREDECESSOR)],
+        deps=[upstream],
         description=described(star.description, in_the_end),
         metadata=table_metadata(
             star, origins=origins, table_name=f"{WAREHOUSE}.{star.name}", versioned=bool(star.record_id)

@@ -149,19 +149,6 @@ class Deployment:
         assert told["__typename"] == "LaunchRunSuccess", told
         return str(told["run"]["runId"])
 
-    def backfill(self, partitions: Iterable[str], assets: Iterable[str]) -> str:
-        """Launch a backfill of some assets, as the UI does for a range; give its id."""
-        told = self.ask(
-            """mutation ($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
-                __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }""",
-            params={
-                "assetSelection": [{"path": asset.split("/")} for asset in assets],
-                "partitionNames": list(partitions),
-            },
-        )["launchPartitionBackfill"]
-        assert told["__typename"] == "LaunchBackfillSuccess", told
-        return str(told["backfillId"])
-
     def runs(self, *statuses: str, **tags: str) -> list[dict[str, Any]]:
         """The runs, newest first, with their tags."""
         found = self.ask(

@@ -13,7 +13,6 @@ import pytest
 
 from etl_assets.databases import DatabaseUnavailableError, StatementRefusedError
 from etl_assets.metrics import ROWS_LOADED, SECONDS_FROM_CAPTURE_TO_LOAD
-from etl_assets.transformation.assets import PARTITIONS_A_RUN
 from etl_assets_tests.e2e.services import Deployment, deployment
 from etl_assets_tests.platform import until
 
@@ -147,18 +146,6 @@ def _worker(deployed: Deployment, run: str) -> int:
     marker = "Started process for run (pid: "
     [line] = [line for line in deployed.events(run) if marker in line]
     return int(line.partition(marker)[2].partition(")")[0])
-
-
-def test_a_backfill_is_cut_into_runs_which_go_side_by_side(deployed: Deployment) -> None:
-    await_quiet(deployed)
-    [*history, _] = sorted(deployed.newest_partitions(2 * PARTITIONS_A_RUN + 2))
-    pieces = [history[at : at + PARTITIONS_A_RUN] for at in range(0, len(history), PARTITIONS_A_RUN)]
-    backfill = deployed.backfill(history, ["transformation/dim_staff"])
-    until(lambda: len(deployed.runs("STARTING", "STARTED", backfill=backfill)) > 1, seconds=120)
-    until(lambda: len(deployed.runs("SUCCESS", backfill=backfill)) == len(pieces), seconds=120)
-    tags = [run["tags"] for run in deployed.runs(backfill=backfill)]
-    ranges = [tuple(of_run[f"dagster/asset_partition_range_{end}"] for end in ("start", "end")) for of_run in tags]
-    assert sorted(ranges) == [(piece[0], piece[-1]) for piece in pieces]
 
 
 def test_each_load_is_told_to_cloudwatch(deployed: Deployment) -> None:
