@@ -23,17 +23,20 @@ def start_up(bench: Bench) -> None:
     bench.report.table("What a process starts with", ["imported package", "own time", "share"], imports(_START))
 
 
-_SECTIONS = [
-    start_up,
-    stages.captures_of_orders,
-    stages.captures_of_nothing,
-    stages.facts,
-    stages.loads,
-    ticks.first_runs,
-    ticks.ticks,
-    ticks.histories_of_captures,
-    ticks.histories_of_rows,
-]
+_SECTIONS = {
+    section.__name__: section
+    for section in (
+        start_up,
+        stages.captures_of_orders,
+        stages.captures_of_nothing,
+        stages.facts,
+        stages.loads,
+        ticks.first_runs,
+        ticks.ticks,
+        ticks.histories_of_captures,
+        ticks.histories_of_rows,
+    )
+}
 
 
 def main() -> None:
@@ -42,6 +45,7 @@ def main() -> None:
     parser.add_argument("docs", nargs="?", type=Path, help="where to write performance.md and images/")
     parser.add_argument("--rows", type=int, default=1_000_000, help="sales orders (1,000,000)")
     parser.add_argument("--quick", action="store_true", help="measure each only once")
+    parser.add_argument("--only", nargs="+", choices=list(_SECTIONS), default=list(_SECTIONS), help="what to measure")
     arguments = parser.parse_args()
     sizes = Sizes(arguments.rows, 1, 1, ("ephemeral",)) if arguments.quick else Sizes(arguments.rows)
     found = Report()
@@ -50,10 +54,10 @@ def main() -> None:
         home = Path(folder) / "postgres"
         with serve(home) as server:
             bench = Bench(server, home, Path(folder), sizes, found)
-            for section in _SECTIONS:
+            for name in arguments.only:
                 began = monotonic()
-                bench.attempt(section)
-                print(f"({section.__name__}: {monotonic() - began:.0f} s)", flush=True)
+                bench.attempt(_SECTIONS[name])
+                print(f"({name}: {monotonic() - began:.0f} s)", flush=True)
             report.write(bench, arguments.docs or Path(folder) / "docs")
     print(f"in all {monotonic() - started:.0f} s")
     if found.failures:
