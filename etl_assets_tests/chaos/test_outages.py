@@ -84,7 +84,7 @@ def loaded(quiet: Platform) -> Platform:
 
 SIDES = pytest.mark.parametrize(
     ("side", "table", "step"),
-    [("totesys", "payment", "ingestion"), ("warehouse", "warehouse.fact_payment", "warehouse")],
+    [("totesys", "payment", "ingestion"), ("warehouse", "warehouse.fact_sales_order", "warehouse")],
 )
 
 
@@ -166,7 +166,7 @@ def test_a_table_that_stays_locked_fails_the_run_in_plain_words_and_loses_nothin
     assert retries(result, step) == 3
     message = failure(result)
     assert "canceling statement due to lock timeout" in message
-    assert ("LOCK TABLE" if side == "totesys" else "fact_payment") in message
+    assert ("LOCK TABLE" if side == "totesys" else "fact_sales_order") in message
     assert loaded.contents() == before
     loaded.run(*(["transformation", "warehouse"] if side == "warehouse" else []))
     assert_warehouse_equals_totesys(loaded)
@@ -191,7 +191,7 @@ def test_a_server_restarted_in_the_middle_of_a_load_is_waited_for(
     own: tuple[Path, Server, Platform], figures: Callable[..., None]
 ) -> None:
     home, _, platform = own
-    with pytest.raises(DatabaseUnavailableError), locked(platform.warehouse_url, "warehouse.fact_payment") as holder:
+    with pytest.raises(DatabaseUnavailableError), locked(platform.warehouse_url, "warehouse.fact_sales_order") as holder:
         run = Running(platform)
         until(lambda: waiting_for_a_lock(platform.warehouse_url))
         data = str(postgres.data_folder(home) / "data")
