@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy
 
 from etl_assets.databases import Connection, StatementRefusedError, connect, quoted
+from etl_assets.simulator import postgres
 from etl_assets.simulator.postgres import Server
 from etl_assets.tables import Table
 from etl_assets.totesys import TOTESYS_TABLES
@@ -56,6 +57,24 @@ def test_what_an_analyst_may_read_is_granted_again_by_the_next_load(platform: Pl
     platform.run()
     may = platform.warehouse("SELECT has_table_privilege('analyst', 'warehouse.fact_payment_current', 'SELECT')")
     assert may == [[True]]
+
+
+def test_who_may_not_create_roles_loads_all_the_same_and_grants_when_the_role_is_there(
+    platform: Platform, tmp_path: Path
+) -> None:
+    with postgres.serve(tmp_path / "own") as server:
+        platform.warehouse_url = server.create_database("warehouse")
+        platform.warehouse("CREATE ROLE loader LOGIN")
+        platform.warehouse("ALTER DATABASE warehouse OWNER TO loader")
+        platform.environment.setenv("WAREHOUSE_DATABASE_URL", server.url("warehouse", "loader"))
+        platform.run()
+        assert platform.warehouse("SELECT 1 FROM pg_roles WHERE rolname = 'analyst'") == []
+        platform.warehouse("CREATE ROLE analyst")
+        platform.next_window()
+        platform.run()
+        may = platform.warehouse("SELECT has_table_privilege('analyst', 'warehouse.fact_payment_current', 'SELECT')")
+        assert may == [[True]]
+    postgres.remove(tmp_path / "own")
 
 
 def test_the_state_as_of_any_time_is_one_query(platform: Platform) -> None:

@@ -59,7 +59,7 @@ MOMENTS_ON_S3 = [
     "return buckets:_S3Object.publish",
     "call captures:publish",
     "return captures:publish",
-    "return storage:_write_parquet",
+    "return storage:write_star",
     "return databases:transaction",
 ]
 DENSE = ("c_call flush in core:_flush", "c_return flush in core:_flush")

@@ -191,7 +191,10 @@ def test_a_server_restarted_in_the_middle_of_a_load_is_waited_for(
     own: tuple[Path, Server, Platform], figures: Callable[..., None]
 ) -> None:
     home, _, platform = own
-    with pytest.raises(DatabaseUnavailableError), locked(platform.warehouse_url, "warehouse.fact_sales_order") as holder:
+    with (
+        pytest.raises(DatabaseUnavailableError),
+        locked(platform.warehouse_url, "warehouse.fact_sales_order") as holder,
+    ):
         run = Running(platform)
         until(lambda: waiting_for_a_lock(platform.warehouse_url))
         data = str(postgres.data_folder(home) / "data")
