@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from etl_assets.captures import stamp
+from etl_assets.captures import captured_at_of, stamp
 from etl_assets.databases import Connection, DatabaseResource, StatementRefusedError, transaction
 from etl_assets.errors import PermanentError
 from etl_assets.failures import RETRY_OUTAGES, permanent_failures_not_retried
@@ -21,6 +21,7 @@ from etl_assets.reports.declare import Answer, Report, ReportError, label, parse
 from etl_assets.reports.page import page
 from etl_assets.storage import BucketResource
 from etl_assets.transformation.declare import StarTable
+from etl_assets.warehouse.load import last_loaded
 from etl_assets.warehouse.schema import WAREHOUSE
 
 REPORTS = "reports"
@@ -56,9 +57,8 @@ def answers(connection: Connection, reports: Sequence[Report]) -> tuple[list[Ans
     """
     found, seconds = [], {}
     with transaction(connection, "ISOLATION LEVEL REPEATABLE READ READ ONLY"):
-        [[there]] = connection.run("SELECT to_regclass(:loads) IS NOT NULL", loads=f"{WAREHOUSE}.loads")
-        captured_at = there and connection.run(f"SELECT max(captured_at) FROM {WAREHOUSE}.loads")[0][0]
-        if not captured_at:
+        loaded = last_loaded(connection)
+        if loaded is None:
             raise NothingLoadedError
         for report in reports:
             started = monotonic()
@@ -67,7 +67,7 @@ def answers(connection: Connection, reports: Sequence[Report]) -> tuple[list[Ans
             except StatementRefusedError as error:
                 raise ReportError(report.name, str(error)) from error
             columns = [column["name"] for column in connection.columns]
-            found.append(Answer(report=report, columns=columns, rows=rows, captured_at=captured_at))
+            found.append(Answer(report=report, columns=columns, rows=rows, captured_at=captured_at_of(loaded)))
             seconds[report.name] = monotonic() - started
     return found, seconds
 
