@@ -2,15 +2,46 @@
 
 import io
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import pytest
 from PIL import Image
-from playwright.sync_api import FloatRect, Locator, Page
+from playwright.sync_api import BrowserContext, FloatRect, Locator, Page, sync_playwright
 
 from etl_assets_tests.platform import until
 
 _GROUPS = ("totesys", "ingestion", "transformation", "warehouse")
 _COLOURS = 256
+_CHROMIUM = Path("/usr/bin/chromium")
+_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def needs_chromium() -> None:
+    """Skip the test where there is no Chromium, and say so."""
+    if not _CHROMIUM.exists():
+        pytest.skip(f"{_CHROMIUM} is not there: on Debian, apt-get install chromium")
+
+
+@contextmanager
+def chromium(profile: Path, **options: Any) -> Iterator[BrowserContext]:
+    """Run Debian's Chromium with a profile, in light colours."""
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            profile, executable_path=_CHROMIUM, headless=True, args=_FLAGS, color_scheme="light", **options
+        )
+        yield context
+        context.close()
 
 
 class Browser:

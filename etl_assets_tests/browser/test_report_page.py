@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, sync_playwright
+from playwright.sync_api import Locator, Page
 
 from etl_assets.reports.page import page as made_page
-from etl_assets_tests.browser.pages import Browser
-from etl_assets_tests.browser.test_ui import CHROMIUM, FLAGS
+from etl_assets_tests.browser.pages import Browser, chromium, needs_chromium
 from etl_assets_tests.e2e.services import ROOT
 from etl_assets_tests.reports import FORMULA, HOSTILE, NOON, answers
 
@@ -24,33 +23,26 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is not there: on Debian, apt-get install chromium")
-    with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("profile"),
-            executable_path=CHROMIUM,
-            headless=True,
-            args=FLAGS,
-            viewport={"width": 1280, "height": 900},
-            color_scheme="light",
-            permissions=["clipboard-read", "clipboard-write"],
-        )
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    needs_chromium()
+    with chromium(
+        tmp_path_factory.mktemp("profile"),
+        viewport={"width": 1280, "height": 900},
+        permissions=["clipboard-read", "clipboard-write"],
+    ) as context:
         yield context.pages[0]
-        context.close()
 
 
 @pytest.fixture
-def page(chromium: Page, url: str) -> Iterator[Page]:
+def page(tab: Page, url: str) -> Iterator[Page]:
     """The page, opened; whatever a test does there, it asks for nothing and breaks nothing."""
     asked: list[str] = []
     wrong: list[str] = []
-    chromium.on("request", lambda request: asked.append(request.url))
-    chromium.on("console", lambda message: wrong.append(message.text))
-    chromium.on("pageerror", lambda error: wrong.append(str(error)))
-    chromium.goto(url)
-    yield chromium
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.on("console", lambda message: wrong.append(message.text))
+    tab.on("pageerror", lambda error: wrong.append(str(error)))
+    tab.goto(url)
+    yield tab
     assert {address for address in asked if not address.startswith("blob:")} == {url}
     assert wrong == []
 
@@ -97,11 +89,11 @@ def test_a_table_is_copied_and_saved_as_other_programs_read_it(page: Page) -> No
     assert min(float(row["amount"]) for row in rows) < 0
 
 
-def test_it_runs_no_script_but_its_own(chromium: Page, url: str) -> None:
-    chromium.goto(url)
-    with chromium.expect_console_message(lambda message: "Content Security Policy" in message.text):
-        chromium.evaluate("document.body.insertAdjacentHTML('beforeend', '<p id=added onclick=\"alert(1)\">Added</p>')")
-        chromium.locator("#added").click()
+def test_it_runs_no_script_but_its_own(tab: Page, url: str) -> None:
+    tab.goto(url)
+    with tab.expect_console_message(lambda message: "Content Security Policy" in message.text):
+        tab.evaluate("document.body.insertAdjacentHTML('beforeend', '<p id=added onclick=\"alert(1)\">Added</p>')")
+        tab.locator("#added").click()
 
 
 def test_it_is_dark_where_the_reader_s_screen_is_and_light_on_paper(page: Page, url: str) -> None:

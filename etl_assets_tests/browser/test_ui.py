@@ -3,54 +3,34 @@
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from etl_assets.buckets import Bucket
 from etl_assets.captures import in_partition
-from etl_assets_tests.browser.pages import Browser
+from etl_assets_tests.browser.pages import Browser, chromium, needs_chromium
 from etl_assets_tests.e2e.services import ROOT, Deployment, deployment
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
 
 @pytest.fixture(scope="module")
 def deployed(aws: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is not there: on Debian, apt-get install chromium")
+    needs_chromium()
     with deployment(tmp_path_factory.mktemp("deployment")) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def browser(deployed: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("profile"),
-            executable_path=CHROMIUM,
-            headless=True,
-            args=FLAGS,
-            viewport={"width": 1400, "height": 900},
-            timezone_id="UTC",
-            locale="en-US",
-            color_scheme="light",
-        )
+    with chromium(
+        tmp_path_factory.mktemp("profile"),
+        viewport={"width": 1400, "height": 900},
+        timezone_id="UTC",
+        locale="en-US",
+    ) as context:
         context.set_default_timeout(90_000)
         yield Browser(context.pages[0], deployed.url, ROOT / "docs" / "images")
-        context.close()
 
 
 @pytest.fixture(scope="module")
