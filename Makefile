@@ -43,7 +43,7 @@ browser: setup ## click through the UI in Chromium, and keep screenshots in docs
 bench: setup ## measure it against the limits and others, and write docs/performance.md (a quarter of an hour)
 	$(RUN) python -m benchmarks docs
 
-bench-smoke: setup ## show that all of that can be measured (a minute)
+bench-smoke: setup ## show that all of that can be measured (a few minutes)
 	$(RUN) python -m benchmarks --rows 20000 --quick
 
 deploy-check: setup ## try the deployment without AWS: Terraform, a pretended ECS, the image (a quarter of an hour)

@@ -33,7 +33,7 @@ def _page(bench: Bench, report: Report) -> str:
     parts = [
         "# Performance",
         "Written by `make bench`, which measures all of it anew in about a quarter of an hour; `make bench-smoke` "
-        "takes a minute and shows that all can be measured. Neither fails for what it measures.",
+        "takes a few minutes and shows that all can be measured. Neither fails for what it measures.",
         f"Seconds are medians of {sizes.rounds} rounds, {sizes.long_rounds} of what takes long, in which ours and the "
         "limit take turns, with the fastest and the slowest; a ratio is the median of the rounds' ratios. Memory is "
         "what a new process takes at most above what it has after its imports. The server is the embedded PostgreSQL, "

@@ -4,4 +4,5 @@ totesys          the operational PostgreSQL, read only (`totesys.py` declares it
 ingestion        what changed, captured as CSV that is never overwritten (`ingestion.py`, `captures.py`)
 transformation   three star schemas, as Parquet (`transformation/`)
 warehouse        the stars in PostgreSQL, with the history of every fact (`warehouse/`)
+reports          questions to the warehouse, drawn, and a page of them all (`reports/`)
 """
