@@ -47,6 +47,8 @@ INGESTION = "ingestion"
 AS_DECLARED = "as_declared"
 CAPTURE_TO_LOAD = "etl"
 """The pool of the ops that capture and load: of all runs that have one of them, one is under way at a time."""
+PARTITIONS_A_RUN = 96
+"""How many partitions of a backfill a run takes, a day of them: as many in all stages, as Dagster wants it of a job."""
 
 _SCHEMA = "public"
 _LOCK = "totesys ETL: capture"  # hashed by the server into the key of an advisory lock
@@ -362,7 +364,7 @@ def ingestion_assets(
             for table in tables
         ],
         partitions_def=partitions,
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        backfill_policy=dg.BackfillPolicy.multi_run(PARTITIONS_A_RUN),
         can_subset=False,
         retry_policy=RETRY_OUTAGES,
         pool=CAPTURE_TO_LOAD,

@@ -15,7 +15,7 @@ from etl_assets.buckets import Bucket
 from etl_assets.captures import captured_at_of, in_partition
 from etl_assets.catalogue import PREVIEWED, Clock, described, masked, preview, table_metadata
 from etl_assets.failures import RETRY_OUTAGES, permanent_failures_not_retried
-from etl_assets.ingestion import INGESTION, Join
+from etl_assets.ingestion import INGESTION, PARTITIONS_A_RUN, Join
 from etl_assets.storage import (
     BucketResource,
     captured_batches,
@@ -79,7 +79,7 @@ def _asset(
             for check in _checks(star)
         ],
         partitions_def=partitions,
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        backfill_policy=dg.BackfillPolicy.multi_run(PARTITIONS_A_RUN),
         io_manager_key="transformation_io_manager",
         retry_policy=RETRY_OUTAGES,
     )

@@ -13,7 +13,7 @@ from etl_assets.captures import Capture, in_partition
 from etl_assets.catalogue import PREVIEWED, described, masked, preview, table_metadata
 from etl_assets.databases import Connection, DatabaseResource
 from etl_assets.failures import RETRY_OUTAGES, permanent_failures_not_retried
-from etl_assets.ingestion import CAPTURE_TO_LOAD, TOTESYS
+from etl_assets.ingestion import CAPTURE_TO_LOAD, PARTITIONS_A_RUN, TOTESYS
 from etl_assets.metrics import publish_load
 from etl_assets.storage import BucketResource, StarFile, open_star
 from etl_assets.tables import Table
@@ -25,6 +25,8 @@ from etl_assets.warehouse.quarantine import SetApart
 from etl_assets.warehouse.schema import WAREHOUSE
 
 _SHOWN = 20
+# A backfill loads oldest first, a run after the other: none before the partition that precedes it, if that is in it.
+_PREDECESSOR = dg.TimeWindowPartitionMapping(start_offset=-1, end_offset=-1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +105,7 @@ def warehouse_assets(
             for check in _checks(star)
         ],
         partitions_def=partitions,
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        backfill_policy=dg.BackfillPolicy.multi_run(PARTITIONS_A_RUN),
         can_subset=False,
         retry_policy=RETRY_OUTAGES,
         pool=CAPTURE_TO_LOAD,
@@ -146,7 +148,7 @@ def _spec(star: StarTable, tables: Mapping[str, Table], freshness: dg.FreshnessP
     }
     return dg.AssetSpec(
         [WAREHOUSE, star.name],
-        deps=[upstream],
+        deps=[upstream, dg.AssetDep([WAREHOUSE, star.name], partition_mapping=_PREDECESSOR)],
         description=described(star.description, in_the_end),
         metadata=table_metadata(
             star, origins=origins, table_name=f"{WAREHOUSE}.{star.name}", versioned=bool(star.record_id)

@@ -17,12 +17,11 @@ import yaml
 
 from etl_assets.databases import connect
 from etl_assets.simulator import postgres
-from etl_assets.transformation import STAR_TABLES
 from etl_assets_tests.deploy import iam, tls
 from etl_assets_tests.deploy.calls import Recorder
 from etl_assets_tests.deploy.conftest import ACCOUNT, NAME, PARTS, REGION, SERVICES, Applied
 from etl_assets_tests.deploy.ecs import Agent
-from etl_assets_tests.e2e.services import ROOT, Deployment, Server, a_week_of_totesys, free_port, queue_of
+from etl_assets_tests.e2e.services import ROOT, Deployment, Server, a_week_of_totesys, free_port, overlapping, queue_of
 from etl_assets_tests.platform import until
 
 pytestmark = pytest.mark.deploy
@@ -377,22 +376,11 @@ def test_a_run_has_the_size_its_tags_ask_for(rotated: tuple[Run, Mapping[str, An
     assert len(json.dumps(asked["overrides"])) < 8192  # all that ECS takes
 
 
-def test_ranges_of_the_transformation_run_side_by_side(platform: Platform) -> None:
+def test_a_backfill_fans_out_over_tasks(platform: Platform) -> None:
     platform.await_quiet()
-    partitions = platform.deployed.newest_partitions(8)
-    stars = [f"transformation/{star.name}" for star in STAR_TABLES]
-    runs = [
-        platform.deployed.launch(
-            "replay",
-            {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last},
-            stars,
-        )
-        for first, last in ((partitions[0], partitions[3]), (partitions[4], partitions[7]))
-    ]
-    until(lambda: {run["runId"] for run in platform.runs("STARTED")} >= {*runs}, seconds=LONG)
-    tasks = {platform.await_end({"runId": run})["tags"]["ecs/task_arn"] for run in runs}
-    assert len(tasks) == 2
-    assert {run["runId"] for run in platform.runs("SUCCESS")} >= {*runs}
+    runs = platform.deployed.backfill_in_pieces("transformation/dim_staff")
+    assert len({run["tags"]["ecs/task_arn"] for run in runs}) == len(runs)
+    assert overlapping(runs)
 
 
 def test_a_service_that_dies_is_started_again(platform: Platform) -> None:

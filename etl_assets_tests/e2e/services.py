@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import boto3
 
 from etl_assets.databases import connect
+from etl_assets.ingestion import PARTITIONS_A_RUN
 from etl_assets.simulator import postgres
 from etl_assets.simulator.activity import Totesys, create_schema
 from etl_assets_tests.platform import dagster, until
@@ -133,7 +135,7 @@ class Deployment:
             at=_LOCATION,
             number=number,
         )["partitionSetsOrError"]["results"]
-        return [partition["name"] for partition in reversed(etl["partitionsOrError"]["results"])]
+        return sorted(partition["name"] for partition in etl["partitionsOrError"]["results"])
 
     def launch(self, job: str, tags: Mapping[str, str], assets: Iterable[str] = ()) -> str:
         """Launch a job, or some assets of it; give the id of the run."""
@@ -148,6 +150,30 @@ class Deployment:
         )["launchPipelineExecution"]
         assert told["__typename"] == "LaunchRunSuccess", told
         return str(told["run"]["runId"])
+
+    def backfill_in_pieces(self, *assets: str) -> list[dict[str, Any]]:
+        """Backfill assets over a past of three runs' length, the last of one partition; give these, oldest first."""
+        [*past, _] = self.newest_partitions(2 * PARTITIONS_A_RUN + 2)
+        pieces = [past[at : at + PARTITIONS_A_RUN] for at in range(0, len(past), PARTITIONS_A_RUN)]
+        backfill = self._backfill(past, assets)
+        until(lambda: len(self.runs("SUCCESS", backfill=backfill)) == len(pieces), seconds=300)
+        ends = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+        runs = sorted(self.runs(backfill=backfill), key=lambda run: str(run["tags"][ends[0]]))
+        assert [[run["tags"][end] for end in ends] for run in runs] == [[piece[0], piece[-1]] for piece in pieces]
+        return runs
+
+    def _backfill(self, partitions: Iterable[str], assets: Iterable[str]) -> str:
+        """Launch a backfill, as the UI does for a range; give its id."""
+        told = self.ask(
+            """mutation ($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
+                __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }""",
+            params={
+                "assetSelection": [{"path": asset.split("/")} for asset in assets],
+                "partitionNames": list(partitions),
+            },
+        )["launchPartitionBackfill"]
+        assert told["__typename"] == "LaunchBackfillSuccess", told
+        return str(told["backfillId"])
 
     def runs(self, *statuses: str, **tags: str) -> list[dict[str, Any]]:
         """The runs, newest first, with their tags."""
@@ -248,6 +274,12 @@ def a_week_of_totesys(server: Server) -> str:
         create_schema(connection)
         Totesys(connection, seed=4).past(date(2024, 8, 15), date(2024, 8, 22))
     return url
+
+
+def overlapping(runs: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a run began before an earlier one had ended."""
+    spans = sorted((run["startTime"], run["endTime"]) for run in runs)
+    return any(start < end for (_, end), (start, _) in pairwise(spans))
 
 
 def queue_of(topic: str) -> str:

@@ -4,7 +4,6 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from time import monotonic, sleep
 from typing import Any
 
@@ -13,7 +12,9 @@ import pytest
 
 from etl_assets.databases import DatabaseUnavailableError, StatementRefusedError
 from etl_assets.metrics import ROWS_LOADED, SECONDS_FROM_CAPTURE_TO_LOAD
-from etl_assets_tests.e2e.services import Deployment, deployment
+from etl_assets.transformation import STAR_TABLES
+from etl_assets.warehouse.schema import WAREHOUSE
+from etl_assets_tests.e2e.services import Deployment, deployment, overlapping
 from etl_assets_tests.platform import until
 
 pytestmark = pytest.mark.e2e
@@ -87,8 +88,7 @@ def test_runs_asked_for_by_schedule_and_sensor_never_overlap_nor_pile_up(deploye
             sleep(1)
     await_quiet(deployed)
     assert 1 <= most <= 2, "both may ask at the same moment"
-    spans = sorted((run["startTime"], run["endTime"]) for run in deployed.runs("SUCCESS"))
-    assert all(end <= start for (_, end), (start, _) in pairwise(spans)), spans
+    assert not overlapping(run for run in deployed.runs("SUCCESS") if run["jobName"] == "etl")
 
 
 def test_an_outage_of_the_warehouse_is_told_once_and_so_is_its_end(deployed: Deployment) -> None:
@@ -146,6 +146,21 @@ def _worker(deployed: Deployment, run: str) -> int:
     marker = "Started process for run (pid: "
     [line] = [line for line in deployed.events(run) if marker in line]
     return int(line.partition(marker)[2].partition(")")[0])
+
+
+def test_a_backfill_of_star_tables_is_cut_into_runs_which_go_side_by_side(deployed: Deployment) -> None:
+    await_quiet(deployed)
+    runs = deployed.backfill_in_pieces("transformation/dim_staff")
+    assert overlapping(runs)
+
+
+def test_a_backfill_of_the_warehouse_is_cut_into_runs_which_load_one_after_the_other_oldest_first(
+    deployed: Deployment,
+) -> None:
+    await_quiet(deployed)
+    runs = deployed.backfill_in_pieces(*(f"{WAREHOUSE}/{star.name}" for star in STAR_TABLES))
+    assert not overlapping(runs)
+    assert runs == sorted(runs, key=lambda run: float(run["startTime"]))
 
 
 def test_each_load_is_told_to_cloudwatch(deployed: Deployment) -> None:
