@@ -49,6 +49,7 @@ _SESSION = {
 # read-only transaction (a standby, until the failover is over), idle or long transaction ended, transaction rollback,
 # insufficient resources, object in use, operator intervention, system error.
 _OUTAGES = ("08", "25006", "25P03", "25P04", "40", "53", "55", "57", "58")
+FOREIGN_KEY_VIOLATION = "23503"
 _STATEMENT_SHOWN = 160
 # Of a message: its kind, and its length without the byte for that (PostgreSQL manual, “Message Formats”).
 _MESSAGE = struct.Struct("!ci")
@@ -191,6 +192,18 @@ def transaction(connection: Connection, characteristics: str = "") -> Iterator[N
             connection.run("ROLLBACK")
         raise
     connection.run("COMMIT")
+
+
+@contextmanager
+def savepoint(connection: Connection) -> Iterator[None]:
+    """Run the block within a transaction, which goes on without what the block did if a statement is refused."""
+    connection.run("SAVEPOINT block")
+    try:
+        yield
+    except StatementRefusedError:
+        connection.run("ROLLBACK TO SAVEPOINT block")
+        raise
+    connection.run("RELEASE SAVEPOINT block")
 
 
 def _arguments(url: str) -> tuple[dict[str, Any], dict[str, int]]:

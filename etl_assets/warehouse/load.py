@@ -14,7 +14,16 @@ import pyarrow.parquet as pq
 from pg8000.native import literal
 
 from etl_assets.captures import Capture, partition_of
-from etl_assets.databases import Connection, csv_chunks, equal, names, transaction
+from etl_assets.databases import (
+    FOREIGN_KEY_VIOLATION,
+    Connection,
+    StatementRefusedError,
+    csv_chunks,
+    equal,
+    names,
+    savepoint,
+    transaction,
+)
 from etl_assets.storage import StarFile
 from etl_assets.tables import CAPTURED_AT, referenced_first
 from etl_assets.transformation.declare import StarTable
@@ -117,8 +126,6 @@ def load(
             done[star.name] = _load_table(
                 connection, star, references, captures, loaded_now, files[star.name], captured, is_empty=is_empty
             )
-        for star in created:
-            add_foreign_keys(connection, star)
     return Load(done, taken)
 
 
@@ -180,6 +187,8 @@ def _load_table(
 ) -> TableLoad:
     brings = file.rows.metadata.num_rows or file.rejected.num_rows or any(capture.full for capture in captures)
     if not brings and not any_waiting(connection, star):
+        if is_empty:
+            add_foreign_keys(connection, star)
         return TableLoad(unmatched=sum(captured.values()))
     started = monotonic()
     read = _stage(connection, star, file.rows)
@@ -200,9 +209,15 @@ def _load_table(
             mend(connection, star, at)
             if at in loaded_now:
                 reject(connection, star, at, full=made[at].full)
-        waits |= set_apart(connection, star, references, at, _is_new(star), _before(star, waits))
+        try:
+            with savepoint(connection):
+                merged = _merge(connection, star, at, waits, is_empty=is_empty)
+        except StatementRefusedError as error:
+            if error.sqlstate != FOREIGN_KEY_VIOLATION:
+                raise
+            waits |= set_apart(connection, star, references, at, _is_new(star), _before(star, waits))
+            merged = _merge(connection, star, at, waits, is_empty=is_empty)
         closed = _count_closings(connection, star, at) if closes else 0
-        merged = _merge(connection, star, at, _before(star, waits) if waits or not is_empty else _none_before(star))
         is_empty = False
         changed += merged
         deleted += closed
@@ -267,7 +282,7 @@ def _stage(connection: Connection, star: StarTable, file: pq.ParquetFile) -> int
     connection.run(f"ALTER TABLE {staged(star)} ALTER {DELETED} SET DEFAULT false")
     batches = file.iter_batches(_BATCH_ROWS, columns=columns, use_threads=False)
     rows = connection.copy_in(staged(star), columns, csv_chunks(batches))
-    connection.run(f"ANALYZE {staged(star)}")
+    connection.run(f"ANALYZE {staged(star)} ({names((*star.primary_key, CAPTURED_AT))})")
     return rows
 
 
@@ -315,11 +330,11 @@ def _stage_closings(connection: Connection, star: StarTable, at: datetime, waits
             SELECT {names(star.columns.names, "latest")}, CAST(:at AS timestamp), true
             FROM (SELECT DISTINCT ON ({key}) * FROM {_versions(star, waits)} versions
                   WHERE {CAPTURED_AT} <= CAST(:at AS timestamp)
+                  AND NOT EXISTS (SELECT FROM {staged(star)} present
+                                  WHERE present.{CAPTURED_AT} = CAST(:at AS timestamp)
+                                  AND {equal(star.primary_key, "present", "versions")})
                   ORDER BY {key}, {CAPTURED_AT} DESC) latest
             WHERE NOT latest.{DELETED}
-            AND NOT EXISTS (SELECT FROM {staged(star)} present
-                            WHERE present.{CAPTURED_AT} = CAST(:at AS timestamp)
-                            AND {equal(star.primary_key, "present", "latest")})
             AND NOT EXISTS (SELECT FROM {staged_rejected(star)} rejected
                             WHERE rejected.{CAPTURED_AT} = CAST(:at AS timestamp)
                             AND rejected.key = {key_of(star, "latest")})
@@ -337,10 +352,21 @@ def _count_closings(connection: Connection, star: StarTable, at: datetime) -> in
     return int(count)
 
 
-def _merge(connection: Connection, star: StarTable, at: datetime, before: str) -> int:
-    """Merge what a capture, staged, brought; give the number of rows inserted or replaced."""
+def _merge(connection: Connection, star: StarTable, at: datetime, waits: bool, *, is_empty: bool) -> int:
+    """Merge what a capture, staged, brought; give the number of rows inserted or replaced.
+
+    An empty table has no foreign keys yet, and gets them: to check those of many rows at once, when they are there,
+    takes a tenth of the time of checking each as it comes.
+
+    Raises:
+        StatementRefusedError: with FOREIGN_KEY_VIOLATION, if a row refers to one that is not here.
+    """
+    before = _before(star, waits) if waits or not is_empty else _none_before(star)
     connection.run(_merge_versions(star, before) if star.record_id else _merge_latest(star), at=at)
-    return int(connection.row_count)
+    merged = int(connection.row_count)
+    if is_empty:
+        add_foreign_keys(connection, star)
+    return merged
 
 
 def _merge_versions(star: StarTable, before: str) -> str:
@@ -349,8 +375,7 @@ def _merge_versions(star: StarTable, before: str) -> str:
         INSERT INTO {relation(star)} ({names(columns)})
         SELECT {names(columns, "staged")}
         FROM {staged(star)} staged {before}
-        WHERE staged.{CAPTURED_AT} = CAST(:at AS timestamp) AND {_is_new(star)}
-        ORDER BY {names(star.primary_key, "staged")}"""
+        WHERE staged.{CAPTURED_AT} = CAST(:at AS timestamp) AND {_is_new(star)}"""
 
 
 def _merge_latest(star: StarTable) -> str:

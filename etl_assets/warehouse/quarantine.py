@@ -161,8 +161,6 @@ def set_apart(
     `before` joins the version before each staged one, and `is_new` is the condition that they differ.
     """
     any_new = False
-    if not _any_dangling(connection, star, references, at):
-        return any_new
     for column, to in references.items():
         value = f"staged.{quoted(column)}"
         dangling = f"""staged.{CAPTURED_AT} = CAST(:at AS timestamp)
@@ -182,17 +180,6 @@ def set_apart(
         any_new = any_new or bool(connection.row_count)
         connection.run(f"DELETE FROM {staged(star)} staged WHERE {dangling}", at=at)
     return any_new
-
-
-def _any_dangling(connection: Connection, star: StarTable, references: Mapping[str, StarTable], at: datetime) -> bool:
-    """Tell whether a staged version of a capture refers to a row that is not here: each key is looked for once."""
-    looks = [
-        f"""(SELECT 1 FROM (SELECT DISTINCT {quoted(column)} AS key FROM {staged(star)}
-                           WHERE {CAPTURED_AT} = CAST(:at AS timestamp)) referred
-            WHERE key IS NOT NULL AND NOT {_present(to, "referred.key")} LIMIT 1)"""
-        for column, to in references.items()
-    ]
-    return bool(looks) and bool(connection.run(" UNION ALL ".join(looks), at=at))
 
 
 def _present(to: StarTable, value: str) -> str:
