@@ -40,7 +40,7 @@ _SUBJECT_LENGTH = 100  # Amazon SNS API reference, Publish
 _CAUSE_LENGTH = 500
 _OF_DAGSTER = re.compile(r"Dagster\w+|(Sensor|Schedule)ExecutionError|RetryRequestedFromPolicy")
 # Asked once, and patiently: a message whose answer is not waited for is told twice. The next look asks again.
-_SNS_CONFIG = Config(connect_timeout=3, read_timeout=20, retries={"mode": "standard", "max_attempts": 1})
+_SNS_CONFIG = Config(connect_timeout=3, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 1})
 _LOG = logging.getLogger(__name__)
 
 

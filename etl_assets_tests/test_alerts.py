@@ -344,10 +344,11 @@ def test_a_subject_is_short_and_printable_whatever_the_problem() -> None:
 
 @pytest.fixture
 def topic(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
-    """An SNS topic, which ALERTS_TOPIC_ARN names, and the URL of a queue that gets what is published."""
-    arn = boto3.client("sns").create_topic(Name="alerts")["TopicArn"]
+    """A new SNS topic, which ALERTS_TOPIC_ARN names, and the URL of a queue that gets what is published."""
+    name = s3_bucket.removeprefix("s3://")
+    arn = boto3.client("sns").create_topic(Name=name)["TopicArn"]
     sqs = boto3.client("sqs")
-    queue = sqs.create_queue(QueueName="alerts")["QueueUrl"]
+    queue = sqs.create_queue(QueueName=name)["QueueUrl"]
     queue_arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     boto3.client("sns").subscribe(TopicArn=arn, Protocol="sqs", Endpoint=queue_arn)
     monkeypatch.setenv("ALERTS_TOPIC_ARN", arn)
