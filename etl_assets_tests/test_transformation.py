@@ -9,10 +9,11 @@ import pytest
 
 from etl_assets.buckets import Bucket
 from etl_assets.storage import captures_of, open_star, read_distinct, read_star, with_captures, write_star
-from etl_assets.tables import REJECTED, Conformed, conform, frame
+from etl_assets.tables import REJECTED, Conformed, columns, conform, frame
 from etl_assets.totesys import TOTESYS_TABLES
 from etl_assets.transformation import STAR_TABLES
 from etl_assets.transformation.assets import Made, _checks, joins, same_captures, transform
+from etl_assets.transformation.declare import star_table
 from etl_assets.transformation.dimensions import dim_counterparty, dim_currency, dim_date, dim_staff, dim_transaction
 from etl_assets.transformation.facts import fact_payment, fact_sales_order
 
@@ -183,13 +184,44 @@ def test_what_is_made_in_batches_is_as_if_made_at_once(bucket_url: str) -> None:
     with open_star(bucket, star.name, partition, {"a"}) as file:
         assert read_star(file).equals(whole.rows)
         assert file.rejected.equals(whole.rejected)
-    assert (made.keys.num_rows, made.given, made.set_apart, len(made.first_rows)) == (7, 9, 2, 5)
+    assert (made.rows, made.given, made.set_apart, len(made.first_rows)) == (7, 9, 2, 5)
     assert {check.name: check.count(made) for check in _checks(star) if check.blocking} == {
         "keys_unique": 0,
         "rows_match_capture": 0,
     }
     made.note(inputs[0], results[2])  # three keys that are there
     assert [check.count(made) for check in _checks(star) if check.blocking] == [3, 0]
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ({"a": pa.int32()}, [(1,), (2,), (-1,), (2**31 - 1,)]),
+        ({"a": pa.int64()}, [(2**63 - 1,), (-(2**63),), (0,), (-1,)]),
+        ({"a": pa.string()}, [("x",), ("X",), ("",), ("y",)]),
+        ({"a": pa.int32(), "b": pa.date32()}, [(1, date.min), (1, date.max), (2, date.min), (2, date.max)]),
+    ],
+)
+def test_a_key_is_a_duplicate_within_its_capture_alone(
+    key: dict[str, pa.DataType], values: list[tuple[Any, ...]]
+) -> None:
+    @star_table(primary_key=tuple(key), columns=columns(**key))
+    def few() -> pd.DataFrame:
+        """Few."""
+        raise NotImplementedError
+
+    made = Made(few)
+
+    def note(*rows: tuple[tuple[Any, ...], datetime]) -> None:
+        given = [{**dict(zip(key, value, strict=True)), "captured_at": at} for value, at in rows]
+        batch = Conformed(pa.Table.from_pylist(given, few.captured_columns), REJECTED.empty_table())
+        made.note({"few": batch}, batch)
+
+    note(*((value, at) for at in (NOON, ONE) for value in values[:3]))
+    note((values[3], NOON))
+    assert made.duplicates == 0
+    note((values[3], NOON), (values[3], ONE), (values[0], ONE))
+    assert made.duplicates == 2
 
 
 def test_dim_date_needs_of_a_fact_each_date_once(bucket_url: str) -> None:

@@ -1,15 +1,15 @@
 """The asset factory over the star tables."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
 import dagster as dg
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyroaring import BitMap64
 
 from etl_assets.buckets import Bucket
 from etl_assets.captures import captured_at_of, in_partition
@@ -34,7 +34,6 @@ TRANSFORMATION = "transformation"
 NOTHING_REJECTED = "nothing_rejected"
 
 _REJECTIONS_SHOWN = 20
-_CAPTURE = pa.field("capture", pa.int16())
 
 
 def joins(star_tables: Sequence[StarTable], source_tables: Iterable[Table]) -> tuple[Join, ...]:
@@ -117,7 +116,7 @@ def make(
     key, size = write_star(transformation, star, partition, captures, _transformed(star, batches, made, clock))
     clock.lap("write")
     return made, {
-        "dagster/row_count": made.keys.num_rows,
+        "dagster/row_count": made.rows,
         "bytes": size,
         "rejected": made.rejected.num_rows,
         **clock.seconds,
@@ -191,10 +190,10 @@ class Made:
     """What of a star table was made of a partition: what its checks look at."""
 
     def __init__(self, star: StarTable) -> None:
-        self._key = pa.schema(star.columns.field(name) for name in star.primary_key).append(_CAPTURE)
-        self._captures: dict[datetime, int] = {}
-        self.keys = self._key.empty_table()
-        """The primary key of each row, and the number of its capture."""
+        self._key = star.primary_key
+        self._numbers: defaultdict[datetime, BitMap64] = defaultdict(BitMap64)
+        self._others: defaultdict[datetime, set[tuple[Any, ...]]] = defaultdict(set)
+        self.rows = 0
         self.rejected = REJECTED.empty_table()
         self.given = 0
         """Rows of the first input, those rejected among them."""
@@ -206,14 +205,24 @@ class Made:
         """Add what was made of a batch."""
         first, rows = next(iter(inputs.values())), result.rows
         self.given += first.rows.num_rows + _rows_of(first.rejected)
-        for time in pc.unique(rows.column(CAPTURED_AT)).to_pylist():
-            self._captures.setdefault(time, len(self._captures))
-        numbers = pc.index_in(rows.column(CAPTURED_AT), pa.array(self._captures, CAPTURED_AT_TYPE))
-        columns = [*rows.select(self._key.names[:-1]).columns, numbers.cast(_CAPTURE.type)]
-        self.keys = pa.concat_tables([self.keys, pa.table(columns, schema=self._key)])
+        self.rows += rows.num_rows
+        times = rows.column(CAPTURED_AT)
+        for time in pc.unique(times):
+            self._note_keys(time.as_py(), rows.select(self._key).filter(pc.equal(times, time)))
         self.rejected = pa.concat_tables([self.rejected, result.rejected])
         self.set_apart += _rows_of(result.rejected)
         self.first_rows += rows.slice(0, PREVIEWED - len(self.first_rows)).to_pylist()
+
+    def _note_keys(self, capture: datetime, keys: pa.Table) -> None:
+        if len(self._key) == 1 and pa.types.is_integer(keys.schema.types[0]):  # many of them take little memory
+            self._numbers[capture].update(memoryview(keys.column(0).to_numpy().astype("uint64")))
+        else:
+            self._others[capture].update(zip(*keys.to_pydict().values(), strict=True))
+
+    @property
+    def duplicates(self) -> int:
+        """Rows whose key another row of the capture has."""
+        return self.rows - sum(map(len, self._numbers.values())) - sum(map(len, self._others.values()))
 
 
 def _rows_of(rejected: pa.Table) -> int:
@@ -235,24 +244,13 @@ class _Check:
     facts_only: bool = False
 
 
-def _duplicates(made: Made) -> int:
-    """Count the keys that another row of the capture has: sorted, they lie side by side; hashed, they take memory."""
-    keys = [column.to_numpy() for column in made.keys.columns]
-    order = np.lexsort(keys)
-    same = np.ones(max(len(order) - 1, 0), bool)
-    for key in keys:
-        ordered = key[order]
-        same &= ordered[1:] == ordered[:-1]
-    return int(same.sum())
-
-
 def _nulls(made: Made) -> int:
     return int(pc.sum(pc.equal(made.rejected.column("reason"), IS_NULL)).as_py() or 0)
 
 
 def _missing(made: Made) -> int:
     """Count the rows too many or too few: a fact has one for each of its first input."""
-    return int(abs(made.given - made.keys.num_rows - made.set_apart))
+    return int(abs(made.given - made.rows - made.set_apart))
 
 
 _CHECKS = (
@@ -268,7 +266,7 @@ _CHECKS = (
         name="keys_unique",
         description="No capture has two rows of one key.",
         counted="duplicates",
-        count=_duplicates,
+        count=lambda made: made.duplicates,
     ),
     _Check(
         name="not_null",
