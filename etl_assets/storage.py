@@ -36,7 +36,7 @@ from etl_assets.tables import (
     frame,
 )
 
-_CHUNK_BYTES = 4 * 1024 * 1024
+_CHUNK_BYTES = 8 * 1024 * 1024
 _CAPTURES = b"captures"
 _REJECTED = b"rejected"
 _COMPRESSION = "zstd"
@@ -318,7 +318,8 @@ def write_star(
     key = f"{folder(star.name, partition)}/{star.name}-{stamp(datetime.now(UTC))}.parquet"
     rejected = [REJECTED.empty_table()]
     with bucket.create(key) as file:
-        with pq.ParquetWriter(file, star.captured_columns, compression=_COMPRESSION) as writer:
+        # zstd finds by itself what repeats: with dictionaries besides, files are larger, and slower to write.
+        with pq.ParquetWriter(file, star.captured_columns, compression=_COMPRESSION, use_dictionary=False) as writer:
             for made in batches:
                 writer.write_table(made.rows)
                 rejected.append(made.rejected)
