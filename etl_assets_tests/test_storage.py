@@ -13,6 +13,7 @@ from etl_assets.buckets import Bucket
 from etl_assets.captures import folder
 from etl_assets.databases import connect
 from etl_assets.storage import (
+    _CHUNK_BYTES,
     CorruptObjectError,
     NotTransformedError,
     _whole_rows,
@@ -52,7 +53,7 @@ def test_text_with_line_ends_survives_chunks_of_any_size(platform: Platform) -> 
         platform.run("ingestion")
         expected = connection.run("SELECT design_name, file_location, file_name FROM design ORDER BY design_id")
     made = read(platform, "design").rows
-    assert made.nbytes > 4 * 1024 * 1024, "one chunk would prove nothing"
+    assert made.nbytes > _CHUNK_BYTES, "one chunk would prove nothing"
     columns = (
         made.sort_by("design_id").column(name).to_pylist() for name in ("design_name", "file_location", "file_name")
     )
