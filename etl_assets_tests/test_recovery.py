@@ -70,6 +70,16 @@ def test_without_the_ingestion_bucket_a_capture_of_everything_begins_anew_and_th
     assert platform.warehouse(UNITS)[-1] == [5]
 
 
+def test_a_warehouse_made_where_no_capture_is_left_has_its_foreign_keys(lived: tuple[Platform, list[str]]) -> None:
+    platform, partitions = lived
+    keys = "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND connamespace = 'warehouse'::regnamespace"
+    before = platform.warehouse(keys)
+    platform.warehouse("DROP SCHEMA warehouse CASCADE")
+    lose(platform.ingestion_url)
+    platform.run("warehouse", partition=partitions[0])
+    assert platform.warehouse(keys) == before
+
+
 def test_without_dagsters_database_the_next_run_goes_on_where_the_last_ended(
     lived: tuple[Platform, list[str]],
 ) -> None:

@@ -126,6 +126,8 @@ def load(
             done[star.name] = _load_table(
                 connection, star, references, captures, loaded_now, files[star.name], captured, is_empty=is_empty
             )
+        for star in created:
+            add_foreign_keys(connection, star)  # those that nothing was merged into
     return Load(done, taken)
 
 
@@ -187,8 +189,6 @@ def _load_table(
 ) -> TableLoad:
     brings = file.rows.metadata.num_rows or file.rejected.num_rows or any(capture.full for capture in captures)
     if not brings and not any_waiting(connection, star):
-        if is_empty:
-            add_foreign_keys(connection, star)
         return TableLoad(unmatched=sum(captured.values()))
     started = monotonic()
     read = _stage(connection, star, file.rows)

@@ -69,7 +69,7 @@ def current(star: StarTable) -> str:
 def create_missing(connection: Connection, ordered: Sequence[StarTable]) -> list[StarTable]:
     """Create what is not there, and only that: DDL on what analysts are reading would wait for them.
 
-    Give the star tables created. They have no foreign keys yet: those are added to the first rows.
+    Give the star tables created. They have no foreign keys yet: a load adds them to the first rows.
 
     Raises:
         SchemaMismatchError: a table that is there is not as declared.
@@ -98,7 +98,11 @@ def create_missing(connection: Connection, ordered: Sequence[StarTable]) -> list
 
 
 def add_foreign_keys(connection: Connection, star: StarTable) -> None:
-    """Let the rows of a table just created refer to those of others."""
+    """Let the rows of a table just created refer to those of others, if they do not yet."""
+    if connection.run(
+        "SELECT 1 FROM pg_constraint WHERE conrelid = to_regclass(:relation) AND contype = 'f'", relation=relation(star)
+    ):
+        return
     for column, to in star.foreign_keys.items():
         key = f"FOREIGN KEY ({quoted(column)}) REFERENCES {WAREHOUSE}.{quoted(to)}"
         connection.run(f"ALTER TABLE {relation(star)} ADD {key}")
