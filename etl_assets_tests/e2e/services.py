@@ -137,14 +137,13 @@ class Deployment:
         )["partitionSetsOrError"]["results"]
         return sorted(partition["name"] for partition in etl["partitionsOrError"]["results"])
 
-    def launch(self, job: str, tags: Mapping[str, str], assets: Iterable[str] = ()) -> str:
-        """Launch a job, or some assets of it; give the id of the run."""
-        selection = {"assetSelection": [{"path": asset.split("/")} for asset in assets]} if assets else {}
+    def launch(self, job: str, tags: Mapping[str, str]) -> str:
+        """Launch a job; give the id of the run."""
         told = self.ask(
             """mutation ($params: ExecutionParams!) { launchPipelineExecution(executionParams: $params) {
                 __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }""",
             params={
-                "selector": _LOCATION | {"jobName": job} | selection,
+                "selector": _LOCATION | {"jobName": job},
                 "executionMetadata": {"tags": [{"key": name, "value": value} for name, value in tags.items()]},
             },
         )["launchPipelineExecution"]
