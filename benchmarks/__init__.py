@@ -1,1 +1,1 @@
-"""How near the limits the platform is, how far ahead of others, and how it grows: `make bench`, `make bench-smoke`."""
+"""Benchmarks: the platform against its limits and its peers, and how it grows. `make bench`, `make bench-smoke`."""

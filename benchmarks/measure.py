@@ -1,4 +1,4 @@
-"""How things are measured: by turns in rounds, in fresh processes, and where the time goes."""
+"""How things are measured: in interleaved rounds, in fresh processes, and by profiling."""
 
 import cProfile
 import pstats
@@ -26,7 +26,7 @@ _WAITS = ("recv", "'poll'", "select", "acquire", "fsync", "sleep")
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the report: what we take, what the limit takes, and whether that is as near as it must be."""
+    """A row of the report: our result, that of the limit, and whether their ratio meets the target."""
 
     what: str
     ours: str
@@ -36,7 +36,7 @@ class Row:
     met: bool | None = None
 
     def cells(self) -> list[str]:
-        """Give it as text, cell by cell."""
+        """Return the row as table cells."""
         ratio = "" if self.ratio is None else f"{self.ratio:.2f}"
         met = {None: "", True: "yes", False: "**no**"}[self.met]
         return [self.what, self.ours, self.limit, ratio, self.target, met]
@@ -48,7 +48,7 @@ HEADER = ["what", "ours", "limit", "ratio", "target", "met"]
 def compared(
     what: str, ours: Sequence[float], limits: Mapping[str, Sequence[float]], most: float, *, strictly: bool = False
 ) -> Row:
-    """Compare seconds taken in rounds with those of the fastest limit in the same rounds."""
+    """Compare our seconds per round with those of the fastest limit in the same rounds."""
     fastest = min(limits, key=lambda name: median(limits[name]))
     ratio = median(own / limit for own, limit in zip(ours, limits[fastest], strict=True))
     return Row(
@@ -62,7 +62,7 @@ def compared(
 
 
 def seconds(taken: Sequence[float]) -> str:
-    """Write the median, and if there are more than one, the fastest and the slowest."""
+    """Return the median as text, with the fastest and the slowest if there are several."""
     middle = median(taken)
     digits = 3 if middle < 1 else 2
     spread = f" ({min(taken):.{digits}f}–{max(taken):.{digits}f})" if len(taken) > 1 else ""
@@ -70,23 +70,20 @@ def seconds(taken: Sequence[float]) -> str:
 
 
 def timed(task: Callable[Parameters, object], *args: Parameters.args, **kwargs: Parameters.kwargs) -> float:
-    """Give the seconds that a call takes."""
+    """Return the seconds that a call takes."""
     started = perf_counter()
     task(*args, **kwargs)
     return perf_counter() - started
 
 
 def in_turn(rounds: int, *tasks: Callable[[], float]) -> list[list[float]]:
-    """Let tasks, each of which tells the seconds it took, take turns; give what each told."""
-    taken: list[list[float]] = [[] for _ in tasks]
-    for _ in range(rounds):
-        for told, task in zip(taken, tasks, strict=True):
-            told.append(task())
-    return taken
+    """Run the tasks in turn, for several rounds. Each returns its seconds; return them by task."""
+    runs = [[task() for task in tasks] for _ in range(rounds)]
+    return [list(seconds_of_task) for seconds_of_task in zip(*runs, strict=True)]
 
 
 def in_fresh_process(task: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-    """Call a function in a process that has made its imports just now: a fork of one that did nothing else."""
+    """Call a function in a fork of a process that has only done the imports."""
     context = get_context("forkserver")
     context.set_forkserver_preload(["benchmarks.__main__"])
     with ProcessPoolExecutor(1, mp_context=context) as pool:
@@ -96,22 +93,21 @@ def in_fresh_process(task: Callable[Parameters, Result], *args: Parameters.args,
 def with_peak(
     task: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
 ) -> tuple[Result, float]:
-    """Call a function in a new process; give what it gives, and the most memory in MB above that after the imports."""
-    with ProcessPoolExecutor(
-        1, mp_context=get_context("spawn")
-    ) as pool:  # a fork would count libraries as it uses them
+    """Call a function in a new process. Return its result, and its peak memory in MB above that after the imports."""
+    context = get_context("spawn")  # in a fork, libraries would count once they are used
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(_with_peak, partial(task, *args, **kwargs)).result()
 
 
 def _with_peak(task: Callable[[], Result]) -> tuple[Result, float]:
     idle = _memory("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew (Linux, proc(5))
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak (Linux, proc(5))
     result = task()
     return result, (_memory("VmHWM") - idle) / _KIB_PER_MIB
 
 
 def memory(what: str, mb: Mapping[int, float], most: float) -> Row:
-    """Compare the memory taken for so many rows with the most it may be; it must not grow with them."""
+    """Compare the memory by number of rows with its limit. It must not grow with the rows."""
     small, large = mb.values()
     return Row(
         what,
@@ -131,9 +127,9 @@ def _memory(which: str) -> int:
 
 
 def profiled(task: Callable[[], object], shown: int = 12) -> list[list[str]]:
-    """Call a function under the profiler; give the share of the time by package, what is built in told by its caller.
+    """Call a function under the profiler. Return its time by package; built-ins count for their caller.
 
-    The profiler makes calls slower, so shares tell more than seconds.
+    The profiler slows calls down, so the shares are more reliable than the seconds.
     """
     profiler = cProfile.Profile()
     profiler.runcall(task)
@@ -150,7 +146,7 @@ def profiled(task: Callable[[], object], shown: int = 12) -> list[list[str]]:
 
 
 def _outside(builtin: str) -> str:
-    """Tell apart what is not Python's doing: SQLite and its disk, and waiting."""
+    """Return a suffix for time spent outside of Python: in SQLite, or waiting."""
     if "sqlite3" in builtin:
         return ", in SQLite"
     return ", waiting" if any(wait in builtin for wait in _WAITS) else ""
@@ -165,16 +161,15 @@ def _package(file: str) -> str:
 
 
 def python(code: str, *options: str) -> str:
-    """Run code in a new Python; give what it tells on standard error."""
+    """Run code in a new Python process. Return its standard error."""
     command = [sys.executable, *options, "-c", code]
     return subprocess.run(command, capture_output=True, text=True, check=True).stderr
 
 
 def imports(code: str, shown: int = 8) -> list[list[str]]:
-    """Give the packages that code takes longest to import, and their own seconds."""
-    told = python(code, "-X", "importtime")
+    """Return the packages that take longest to import, and their own seconds."""
     spent: Counter[str] = Counter()
-    for line in told.splitlines():
+    for line in python(code, "-X", "importtime").splitlines():
         own, _, name = line.removeprefix("import time:").split("|")
         if own.strip().isdecimal():
             spent[name.strip().partition(".")[0]] += int(own)

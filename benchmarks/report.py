@@ -1,4 +1,4 @@
-"""docs/performance.md and its pictures."""
+"""Writes docs/performance.md and its charts."""
 
 import os
 import platform
@@ -12,19 +12,19 @@ import vl_convert
 
 from benchmarks.bench import SETTINGS, Bench, Curve, Report
 from benchmarks.measure import HEADER
-from etl_assets.databases import connect
+from etl_assets.adapters.postgres import connect
 
 _PACKAGES = ("dagster", "pg8000", "pyarrow", "pandas", "boto3")
 _NUMERIC = {"ours", "ratio", "seconds", "own time", "share", "requests"}
 
 
 def write(bench: Bench, docs: Path) -> None:
-    """Write the report below a folder."""
+    """Write the report and its charts to a folder."""
     images = docs / "images"
     images.mkdir(parents=True, exist_ok=True)
     report = bench.report
     for name, curve in report.curves.items():
-        (images / f"{name}.png").write_bytes(_drawn(curve))
+        (images / f"{name}.png").write_bytes(_chart(curve))
     (docs / "performance.md").write_text(_page(bench, report))
 
 
@@ -32,12 +32,12 @@ def _page(bench: Bench, report: Report) -> str:
     sizes = bench.sizes
     parts = [
         "# Performance",
-        "Written by `make bench`, which measures all of it anew in about a quarter of an hour; `make bench-smoke` "
-        "takes a few minutes and shows that all can be measured. Neither fails for what it measures.",
-        f"Seconds are medians of {sizes.rounds} rounds, {sizes.long_rounds} of what takes long, in which ours and the "
-        "limit take turns, with the fastest and the slowest; a ratio is the median of the rounds' ratios. Memory is "
-        "what a new process takes at most above what it has after its imports. The server is the embedded PostgreSQL, "
-        "without `fsync`, for ours, the limits and the peers alike; buckets are files, with `fsync`.",
+        "Written by `make bench`, which repeats all measurements in about 15 minutes. `make bench-smoke` runs every "
+        "benchmark on little data in a few minutes. Neither fails if a target is missed.",
+        f"Times are medians of {sizes.rounds} rounds ({sizes.long_rounds} for long tasks), with the fastest and the "
+        "slowest in parentheses. In each round, ours and the limit run in turn; the ratio is the median of the ratios "
+        "per round. Memory is the peak of a new process, minus its memory after the imports. Ours, limits and peers "
+        "use the same embedded PostgreSQL, without `fsync`; buckets are files, with `fsync`.",
         _table(HEADER, [row.cells() for row in report.rows]),
         "## How it grows",
     ]
@@ -45,9 +45,9 @@ def _page(bench: Bench, report: Report) -> str:
         parts += [f"![{curve.title}](images/{name}.png)", _table([curve.x, curve.y], curve.cells())]
     for title, (header, lines) in report.tables.items():
         parts += [f"## {title}", _table(header, lines)]
-    parts += ["## Where and with what", _table(["what", "which"], list(_machine(bench).items()))]
+    parts += ["## Environment", _table(["what", "value"], list(_environment(bench).items()))]
     if report.failures:
-        parts += ["## Could not be measured", "\n".join(f"- {failure}" for failure in report.failures)]
+        parts += ["## Failed benchmarks", "\n".join(f"- {failure}" for failure in report.failures)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -56,16 +56,16 @@ def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, aligned, *lines))
 
 
-def _machine(bench: Bench) -> Mapping[str, str]:
+def _environment(bench: Bench) -> Mapping[str, str]:
     with connect(bench.server.url()) as connection:
         [[postgres]] = connection.run("SHOW server_version")
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "processor": _first("/proc/cpuinfo", "model name"),
+        "processor": _read_field("/proc/cpuinfo", "model name"),
         "cores": str(os.cpu_count()),
-        "memory": f"{int(_first('/proc/meminfo', 'MemTotal').split()[0]) / 1024**2:.0f} GB",
+        "memory": f"{int(_read_field('/proc/meminfo', 'MemTotal').split()[0]) / 1024**2:.0f} GB",
         "kernel": f"{platform.system()} {platform.release()}",
-        "load of the machine at the end": f"{os.getloadavg()[2]:.1f} (15 minutes)",
+        "load average at the end": f"{os.getloadavg()[2]:.1f} (15 minutes)",
         "Python": platform.python_version(),
         "PostgreSQL": ", ".join([postgres, *(f"{name} {value}" for name, value in SETTINGS.items())]),
         **{name: version(name) for name in _PACKAGES},
@@ -73,14 +73,14 @@ def _machine(bench: Bench) -> Mapping[str, str]:
     }
 
 
-def _first(file: str, name: str) -> str:
+def _read_field(file: str, name: str) -> str:
     for line in Path(file).read_text().splitlines():
         if line.startswith(name):
             return line.partition(":")[2].strip()
     return "unknown"
 
 
-def _drawn(curve: Curve) -> bytes:
+def _chart(curve: Curve) -> bytes:
     spec: dict[str, Any] = {
         "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
         "title": curve.title,

@@ -1,4 +1,4 @@
-"""Each stage without Dagster, against what PostgreSQL or pyarrow take for the same rows."""
+"""Each stage without Dagster, against PostgreSQL or pyarrow on the same rows."""
 
 import shutil
 from collections.abc import Sequence
@@ -16,64 +16,65 @@ from pyarrow import csv
 
 from benchmarks.bench import Bench, multiply
 from benchmarks.measure import compared, in_fresh_process, in_turn, memory, timed, with_peak
-from etl_assets.buckets import Bucket
-from etl_assets.captures import in_partition, newest
-from etl_assets.databases import Connection, connect, names
-from etl_assets.ingestion import capture
-from etl_assets.storage import open_star
-from etl_assets.tables import CAPTURED_AT
+from etl_assets.adapters.object_store import Bucket
+from etl_assets.adapters.postgres import Connection, column_list, connect
+from etl_assets.ingestion.capture import capture
+from etl_assets.ingestion.manifest import latest, list_partition
+from etl_assets.schema.columns import CAPTURED_AT
+from etl_assets.schema.table import Catalog
 from etl_assets.totesys import TOTESYS_TABLES
 from etl_assets.transformation import STAR_TABLES
-from etl_assets.transformation.assets import joins, make
-from etl_assets.warehouse.load import load
+from etl_assets.transformation.star_table import join_dependencies
+from etl_assets.warehouse.loader import load
+from etl_assets_tests.harness import CATALOG, SOURCE, STAR, materialize_star, star_input
 
-SOURCE = {table.name: table for table in TOTESYS_TABLES}
-STAR = {star.name: star for star in STAR_TABLES}
 FACT = STAR["fact_sales_order"]
 REFERENCED = [star for star in STAR_TABLES if star.name in FACT.foreign_keys.values()]
-FACTS = [star for star in STAR_TABLES if star.record_id]  # dim_date needs them all
+FACTS = [star for star in STAR_TABLES if star.keeps_every_version]  # dim_date needs them all
 ORDER = ("sales_order",)
 ORDER_AND_LOOKUPS = (*ORDER, "address", "counterparty", "currency", "department", "design", "staff")
 FIRST = "2025-11-20-00:00"
 
-_COLUMNS = names(FACT.captured_columns.names)
+_COLUMNS = column_list(FACT.captured_columns.names)
+_MAX_WORDS = 6
+_STATEMENTS_HEADER = ["statement", "seconds", "share"]
 _numbers = count(1)
-_WORDS = 6
-_SPENT = ["statement", "seconds", "share"]
 
 
 def capture_tables(totesys: str, bucket: str, tables: Sequence[str], partition: str = FIRST) -> None:
     """Capture tables of totesys."""
     with connect(totesys) as connection:
-        along = [join for join in joins(STAR_TABLES, TOTESYS_TABLES) if {join.table, join.to} <= {*tables}]
-        capture(connection, Bucket(bucket), [SOURCE[name] for name in tables], along, partition)
+        joins = [join for join in join_dependencies(CATALOG) if {join.table, join.to} <= {*tables}]
+        capture(connection, Bucket(bucket), [SOURCE[name] for name in tables], joins, partition)
 
 
 def make_fact(bucket: str, partition: str = FIRST) -> None:
-    """Make the fact of a partition."""
-    make(FACT, [SOURCE["sales_order"]], Bucket(bucket), Bucket(bucket), partition)
+    """Materialize the fact of a partition."""
+    materialize_star(FACT, Bucket(bucket), Bucket(bucket), partition)
 
 
 def make_all(bucket: str, partition: str = FIRST) -> None:
-    """Make the fact of a partition and the dimensions it refers to."""
-    tables = {**SOURCE, **STAR}
+    """Materialize the fact of a partition and the dimensions it references."""
     needed = {star.name: star.inputs(STAR_TABLES) for star in (*FACTS, *REFERENCED)}
     for name in TopologicalSorter(needed).static_order():
         if name in needed:
-            make(STAR[name], [tables[each] for each in needed[name]], Bucket(bucket), Bucket(bucket), partition)
+            materialize_star(STAR[name], Bucket(bucket), Bucket(bucket), partition)
 
 
 def load_fact(warehouse: str, bucket: str, partition: str = FIRST) -> None:
-    """Load the fact of a partition and the dimensions it refers to."""
+    """Load the fact of a partition and the dimensions it references."""
     with ExitStack() as stack, connect(warehouse) as connection:
-        captures = in_partition(Bucket(bucket), partition)
+        captures = list_partition(Bucket(bucket), partition)
         stars = (FACT, *REFERENCED)
-        files = {star.name: stack.enter_context(open_star(Bucket(bucket), star.name, partition)) for star in stars}
-        load(connection, stars, captures, files)
+        files = {
+            star.name: stack.enter_context(star_input(Bucket(bucket), star, partition).open(partition))
+            for star in stars
+        }
+        load(connection, Catalog(TOTESYS_TABLES, stars), captures, files)
 
 
 def statements_of_load(warehouse: str, bucket: str, partition: str = FIRST) -> list[list[str]]:
-    """Load, and tell which statements took longest."""
+    """Load the fact. Return the statements that took longest."""
     spent: list[tuple[float, str]] = []
 
     def run(connection: Connection, sql: str, *args: Any, **kwargs: Any) -> Any:
@@ -81,7 +82,7 @@ def statements_of_load(warehouse: str, bucket: str, partition: str = FIRST) -> l
         try:
             return original(connection, sql, *args, **kwargs)
         finally:
-            spent.append((perf_counter() - started, " ".join(sql.split()[:_WORDS]).replace("|", " ")))
+            spent.append((perf_counter() - started, " ".join(sql.split()[:_MAX_WORDS]).replace("|", " ")))
 
     original = Connection.run
     with pytest.MonkeyPatch.context() as patched:
@@ -97,7 +98,7 @@ def statements_of_load(warehouse: str, bucket: str, partition: str = FIRST) -> l
 
 
 def fact_by_pyarrow(source: Path, target: Path) -> None:
-    """Read CSV and write Parquet, as pyarrow does it by itself."""
+    """Read CSV and write Parquet, by pyarrow alone."""
     pq.write_table(csv.read_csv(source), target)
 
 
@@ -111,7 +112,7 @@ def captures_of_orders(bench: Bench) -> None:
         shutil.rmtree(bucket.removeprefix("file://"))
         return taken
 
-    query = f"SELECT {names(SOURCE['sales_order'].columns.names)} FROM sales_order"
+    query = f"SELECT {column_list(SOURCE['sales_order'].columns.names)} FROM sales_order"
     copy = partial(timed, bench.psql, "totesys", f"\\copy ({query}) TO '/dev/null' CSV")
     own, psql = in_turn(bench.sizes.rounds, ours, copy)
     bench.report.row(compared(f"capture {rows:,} rows of sales_order to CSV", own, {"psql": psql}, 1.25))
@@ -119,11 +120,11 @@ def captures_of_orders(bench: Bench) -> None:
         size: with_peak(capture_tables, url, bench.bucket(f"captured{size}"), ORDER)[1]
         for size, url in ((rows, bench.totesys), (rows * 5, bench.orders))
     }
-    bench.report.row(memory("memory of that", taken, 64))
+    bench.report.row(memory("memory of a capture of sales_order", taken, 64))
 
 
 def captures_of_nothing(bench: Bench) -> None:
-    """Measure a capture of tables of which nothing changed."""
+    """Measure a capture of tables without changes."""
     rows = bench.sizes.rows
     url = bench.filled("wide", 1_000)
     bucket = bench.bucket("wide")
@@ -131,40 +132,42 @@ def captures_of_nothing(bench: Bench) -> None:
         for table in TOTESYS_TABLES:
             multiply(connection, table, rows)
         connection.run("CHECKPOINT")
-    capture_tables(url, bucket, ["payment_type"])  # it notes the horizon
-    made = newest(Bucket(bucket))
-    assert made
-    changed = f"age(xmin) <= age('{made.horizon}'::xid8::xid)"
-    selects = [f"SELECT {names(table.columns.names)} FROM {table.name} WHERE {changed}" for table in TOTESYS_TABLES]
+    capture_tables(url, bucket, ["payment_type"])  # records the horizon
+    first = latest(Bucket(bucket))
+    assert first
+    changed = f"age(xmin) <= age('{first.horizon}'::xid8::xid)"
+    selects = [
+        f"SELECT {column_list(table.columns.names)} FROM {table.name} WHERE {changed}" for table in TOTESYS_TABLES
+    ]
     own, psql = in_turn(
         bench.sizes.rounds,
         partial(timed, capture_tables, url, bucket, list(SOURCE)),
         partial(timed, bench.psql, "wide", *selects),
     )
-    captured = newest(Bucket(bucket))
-    assert captured and not captured.files
-    what = f"a capture where nothing changed, {len(SOURCE)} tables of {rows:,} rows"
+    second = latest(Bucket(bucket))
+    assert second and not second.files
+    what = f"capture without changes, {len(SOURCE)} tables of {rows:,} rows"
     bench.report.row(compared(what, own, {"psql": psql}, 1.5))
     bench.drop("wide")
 
 
 def _lakes(bench: Bench) -> dict[int, str]:
-    """Capture the sales orders of both sizes, once; give the URLs of the buckets by size."""
+    """Capture the sales orders of both sizes, once. Return the URLs of the buckets by size."""
     rows = bench.sizes.rows
     lakes = {rows: bench.bucket("lake"), rows * 5: bench.bucket("large-lake")}
     for bucket, url in zip(lakes.values(), (bench.totesys, bench.orders), strict=True):
-        if not newest(Bucket(bucket)):
+        if not latest(Bucket(bucket)):
             capture_tables(url, bucket, ORDER_AND_LOOKUPS)
     return lakes
 
 
 def facts(bench: Bench) -> None:
-    """Measure the making of fact_sales_order."""
+    """Measure the transformation of fact_sales_order."""
     rows = bench.sizes.rows
     lakes = _lakes(bench)
-    made = newest(Bucket(lakes[rows]))
-    assert made
-    source = bench.folder / "lake" / made.files["sales_order"].key
+    captured = latest(Bucket(lakes[rows]))
+    assert captured
+    source = bench.folder / "lake" / captured.files["sales_order"].key
     own, pyarrow = in_turn(
         bench.sizes.rounds,
         partial(timed, make_fact, lakes[rows]),
@@ -173,7 +176,7 @@ def facts(bench: Bench) -> None:
     what = f"CSV → fact_sales_order as Parquet, {rows:,} rows"
     bench.report.row(compared(what, own, {"pyarrow": pyarrow}, 1.6))
     taken = {size: with_peak(make_fact, bucket)[1] for size, bucket in lakes.items()}
-    bench.report.row(memory("memory of that", taken, 400))
+    bench.report.row(memory("memory of the transformation of fact_sales_order", taken, 400))
 
 
 def _count(url: str, relation: str) -> int:
@@ -182,7 +185,7 @@ def _count(url: str, relation: str) -> int:
 
 
 class _Server:
-    """The limit of a load: the same statements for any way, of rows in a file of the server's."""
+    """The limit of a load: the server copies the same rows from a file of its own."""
 
     def __init__(self, bench: Bench, warehouse: str) -> None:
         self._file = bench.shared_file
@@ -197,7 +200,7 @@ class _Server:
             ]
 
     def rows(self) -> int:
-        """Count what our load has loaded."""
+        """Return the number of rows that our load has loaded."""
         return _count(self._warehouse, f"warehouse.{FACT.name}")
 
     def write(self, which: str = "") -> None:
@@ -208,7 +211,7 @@ class _Server:
             )
 
     def create(self, table: str, *, foreign_keys: bool) -> None:
-        """Create a table like the fact."""
+        """Create an empty table like the fact."""
         with connect(self._warehouse) as connection:
             connection.run(f"DROP TABLE IF EXISTS {table}")
             connection.run(f"CREATE TABLE {table} (LIKE warehouse.{FACT.name} INCLUDING ALL)")
@@ -231,7 +234,7 @@ class _Server:
 
 
 def loads(bench: Bench) -> None:
-    """Measure loads of fact_sales_order: the first, the same again, and what changed later."""
+    """Measure loads of fact_sales_order: the first, its replay, and increments."""
     rows, rounds = bench.sizes.rows, bench.sizes.long_rounds
     lake, large_lake = _lakes(bench).values()
     make_all(lake)
@@ -250,12 +253,12 @@ def loads(bench: Bench) -> None:
         before.append(timed(server.load, "fact_before"))
         if number < rounds - 1:
             bench.drop(f"loads{number}")
-    limits = {"server-side, foreign keys declared before": before, "added after": after}
+    limits = {"server-side, foreign keys created before": before, "created after": after}
     bench.report.row(compared(f"first load of {rows:,} facts", first, limits, 1.3))
     increments(bench, warehouse, _Server(bench, warehouse))
-    bench.report.row(compared(f"replay that changes nothing, {rows:,} facts", again, {"first load": first}, 0.8))
+    bench.report.row(compared(f"replay without changes, {rows:,} facts", again, {"first load": first}, 0.8))
     lines = in_fresh_process(statements_of_load, bench.server.create_database("statements"), lake)
-    bench.report.table(f"Where a first load of {rows:,} facts spends its time", _SPENT, lines)
+    bench.report.table(f"Where a first load of {rows:,} facts spends its time", _STATEMENTS_HEADER, lines)
     make_all(large_lake)
     taken = {}
     for size, bucket in ((rows, lake), (rows * 5, large_lake)):
@@ -265,7 +268,7 @@ def loads(bench: Bench) -> None:
 
 
 def increments(bench: Bench, warehouse: str, server: _Server) -> None:
-    """Measure loads of one row in a hundred, changed."""
+    """Measure loads of a 1 % increment."""
     lake = bench.bucket("lake")
     partitions = (f"2025-11-20-{hour:02}:00" for hour in count(1))
 
@@ -289,4 +292,4 @@ def increments(bench: Bench, warehouse: str, server: _Server) -> None:
     what = f"load of a 1 % increment into {bench.sizes.rows:,} facts"
     bench.report.row(compared(what, own, {"server-side": limit}, 1.5))
     lines = in_fresh_process(statements_of_load, warehouse, lake, changed())
-    bench.report.table(f"Where a {what} spends its time", _SPENT, lines)
+    bench.report.table(f"Where a {what} spends its time", _STATEMENTS_HEADER, lines)

@@ -1,4 +1,4 @@
-"""Whole runs through Dagster: the first, one with nothing new, and how one grows with history."""
+"""Whole runs through Dagster: the first, one without changes, and how runs grow with history."""
 
 import json
 import logging
@@ -18,28 +18,21 @@ from typing import Any
 import boto3
 import dagster as dg
 import pytest
+from dagster_aws.s3 import S3Resource
 from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
 
 from benchmarks.bench import Bench, Curve
-from benchmarks.measure import (
-    Row,
-    compared,
-    in_fresh_process,
-    in_turn,
-    profiled,
-    seconds,
-    timed,
-    with_peak,
-)
+from benchmarks.measure import Row, compared, in_fresh_process, in_turn, profiled, seconds, timed, with_peak
 from benchmarks.stages import FACT, ORDER_AND_LOOKUPS, capture_tables, load_fact, make_all
-from etl_assets.automation import ETL, windows
-from etl_assets.buckets import Bucket
-from etl_assets.captures import folder, newest, stamp
-from etl_assets.databases import connect, names
-from etl_assets.tables import CAPTURED_AT
+from etl_assets.adapters.object_store import Bucket
+from etl_assets.adapters.postgres import column_list, connect
+from etl_assets.automation.jobs import capture_partitions
+from etl_assets.catalog.stages import ETL
+from etl_assets.ingestion.manifest import key_timestamp, latest, partition_folder
+from etl_assets.schema.columns import CAPTURED_AT
 from etl_assets.totesys import TOTESYS_TABLES
-from etl_assets_tests.platform import Platform
+from etl_assets_tests.harness import Platform
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _WINDOW = timedelta(minutes=15)
@@ -52,37 +45,37 @@ _TIMEOUT = 1800
 
 @dataclass(frozen=True)
 class Place:
-    """Where a platform has its databases and buckets, and the time that it takes for the present."""
+    """A platform by the URLs of its databases and buckets, and its current time."""
 
     totesys: str
     warehouse: str
     buckets: str
     now: datetime
 
-    def platform(self, environment: pytest.MonkeyPatch) -> Platform:
-        """Give the platform."""
-        platform = Platform(self.totesys, self.warehouse, self.buckets, environment)
+    def platform(self, environment: pytest.MonkeyPatch, **arguments: Any) -> Platform:
+        """Return the platform. The arguments are those of its definitions."""
+        platform = Platform(self.totesys, self.warehouse, self.buckets, environment, **arguments)
         platform.now = self.now
         return platform
 
     def later(self, number: int) -> "Place":
-        """Give the same some windows later."""
+        """Return the same platform, this many windows later."""
         return replace(self, now=self.now + number * _WINDOW)
 
 
 @contextmanager
 def _instance(storage: str) -> Iterator[dg.DagsterInstance]:
-    given: AbstractContextManager[dg.DagsterInstance] = (
+    instance: AbstractContextManager[dg.DagsterInstance] = (
         dg.instance_for_test() if storage == "SQLite" else dg.DagsterInstance.ephemeral()
     )
-    with given as instance:
-        yield instance
+    with instance as opened:
+        yield opened
 
 
-def run(place: Place, storage: str = "ephemeral") -> tuple[float, list[tuple[str, float]]]:
-    """Run `etl`; give the seconds it takes, and each of its steps."""
+def run(place: Place, storage: str = "ephemeral", **arguments: Any) -> tuple[float, list[tuple[str, float]]]:
+    """Run `etl`. Return its seconds, and those of each step."""
     with pytest.MonkeyPatch.context() as environment, _instance(storage) as instance:
-        platform = place.platform(environment)
+        platform = place.platform(environment, **arguments)
         started = perf_counter()
         result = platform.run(instance=instance)
         taken = perf_counter() - started
@@ -95,14 +88,14 @@ def run(place: Place, storage: str = "ephemeral") -> tuple[float, list[tuple[str
 
 
 def profile(place: Place, storage: str) -> list[list[str]]:
-    """Tell where such a run spends its time, by package."""
+    """Run `etl` under the profiler. Return its time by package."""
     with pytest.MonkeyPatch.context() as environment, _instance(storage) as instance:
         return profiled(partial(place.platform(environment).run, instance=instance))
 
 
 def run_empty(ops: Sequence[tuple[int, int]], storage: str) -> float:
-    """Run a job of ops, each of so many assets with so many checks, that do nothing; give the seconds it takes."""
-    partitions = windows(date(2026, 1, 1))
+    """Run a job of ops that do nothing, each with this many assets and checks. Return its seconds."""
+    partitions = capture_partitions(date(2026, 1, 1))
     assets, number = [], 0
     for size, checks in ops:
         assets.append(_empty(range(number, number + size), checks, partitions))
@@ -143,7 +136,7 @@ def _empty(numbers: range, checks: int, partitions: dg.PartitionsDefinition[Any]
 
 
 def _shape(place: Place) -> list[tuple[int, int]]:
-    """Give the assets and checks of each op of ours."""
+    """Return the number of assets and checks of each of our ops."""
     with pytest.MonkeyPatch.context() as environment:
         layer = place.platform(environment).definitions.resolve_job_def(ETL).asset_layer
         return [
@@ -154,7 +147,7 @@ def _shape(place: Place) -> list[tuple[int, int]]:
 
 
 def _small(bench: Bench, name: str, buckets: str | None = None) -> Place:
-    """Make a small platform that has run once."""
+    """Return a small platform that has run once."""
     totesys, warehouse = bench.filled(f"totesys_{name}", 1_000), bench.server.create_database(f"warehouse_{name}")
     place = Place(totesys, warehouse, buckets or bench.bucket(name), datetime.now(UTC))
     run(place)
@@ -162,9 +155,9 @@ def _small(bench: Bench, name: str, buckets: str | None = None) -> Place:
 
 
 def first_runs(bench: Bench) -> None:
-    """Measure the first run of all, against what others take to copy the tables only."""
+    """Measure the first run, against peers that only copy the tables."""
     rows = bench.sizes.rows
-    assert bench.totesys  # filled
+    assert bench.totesys  # creates it
     bench.server.create_database("first")
     totesys, warehouse = map(bench.server.tcp_url, ("totesys", "first"))
     place = Place(totesys, warehouse, bench.bucket("first"), datetime.now(UTC))
@@ -181,7 +174,7 @@ def first_runs(bench: Bench) -> None:
         try:
             row = compared(what, [taken], {f"{name}{scaled}, totesys → PostgreSQL only": [peer()]}, 1, strictly=True)
         except (RuntimeError, OSError, subprocess.SubprocessError) as error:
-            row = Row(what, seconds([taken]), f"{name} could not run: {error}", target="< 1 ×")
+            row = Row(what, seconds([taken]), f"{name} failed: {error}", target="< 1 ×")
         bench.report.row(row)
     bench.report.row(Row("memory of the first run", f"{most:.0f} MB at {rows:,} rows"))
     bench.report.table("Where the first run spends its time, by step", *_by_step(taken, steps))
@@ -189,7 +182,7 @@ def first_runs(bench: Bench) -> None:
 
 
 def _by_step(taken: float, steps: Sequence[tuple[str, float]]) -> tuple[list[str], list[list[str]]]:
-    outside = ("(Dagster, outside of the steps)", taken - sum(spent for _, spent in steps))
+    outside = ("(Dagster, outside of steps)", taken - sum(spent for _, spent in steps))
     longest = sorted([*steps, outside], key=lambda step: -step[1])[:10]
     return ["step", "seconds", "share"], [[step, f"{spent:.2f} s", f"{spent / taken:.0%}"] for step, spent in longest]
 
@@ -200,31 +193,31 @@ def _original(bench: Bench, tables: Sequence[str]) -> float:
 
 
 def _peer(bench: Bench, name: str, totesys: str, tables: Sequence[str]) -> float:
-    """Run a peer, in an environment of its own; give the seconds it says it took, imports apart."""
+    """Run a peer in its own environment. Return its seconds, without imports."""
     warehouse = f"peer_{name}"
     bench.server.create_database(warehouse)
     command = [os.environ.get("UV", "uv"), "run", "--quiet", "--no-project", "--python", sys.executable, "--script",
                str(_PEERS / f"{name}.py"), *map(bench.server.tcp_url, (totesys, warehouse)), *tables]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
     if done.returncode:
-        raise RuntimeError(done.stderr.strip().splitlines()[-1][:200] if done.stderr.strip() else "it failed")
-    told = json.loads(done.stdout.splitlines()[-1])
-    bench.report.versions |= told["versions"]
+        raise RuntimeError(done.stderr.strip().splitlines()[-1][:200] if done.stderr.strip() else "no error message")
+    result = json.loads(done.stdout.splitlines()[-1])
+    bench.report.versions |= result["versions"]
     copied, expected = (_counts(bench.server.url(database), tables) for database in (warehouse, totesys))
     if copied != expected:
         raise RuntimeError(f"it copied {copied} of {expected}")
     bench.drop(warehouse)
-    return float(told["seconds"])
+    return float(result["seconds"])
 
 
 def _counts(url: str, tables: Sequence[str]) -> dict[str, int]:
     with connect(url) as connection:
-        connection.run("SET search_path TO totesys, public")  # dlt makes a schema of its own
+        connection.run("SET search_path TO totesys, public")  # dlt creates its own schema
         return {table: connection.run(f"SELECT count(*) FROM {table}")[0][0] for table in tables}
 
 
 def ticks(bench: Bench) -> None:
-    """Measure a run that finds nothing new, the first of its process, against assets that do nothing."""
+    """Measure a run without changes, the first of its process, against assets that do nothing."""
     place = _small(bench, "ticks")
     shape = _shape(place)
     assets, checks = (sum(each) for each in zip(*shape, strict=True))
@@ -242,22 +235,18 @@ def ticks(bench: Bench) -> None:
             *(partial(in_fresh_process, run_empty, ops, storage) for ops in kinds.values()),
         )
         for kind, of_kind in zip(kinds, empty, strict=True):
-            what = f"a run with nothing new, all assets, {storage} storage"
+            what = f"run without changes, all assets, {storage} storage"
             bench.report.row(compared(what, own, {kind: of_kind}, 1.5))
     taken, steps = in_fresh_process(run, place.later(next(window)))
-    bench.report.table("Where a run with nothing new spends its time, by step", *_by_step(taken, steps))
+    bench.report.table("Where a run without changes spends its time, by step", *_by_step(taken, steps))
     for storage in bench.sizes.storages:
         lines = in_fresh_process(profile, place.later(next(window)), storage)
-        bench.report.table(
-            f"The same by package, {storage} storage, profiled",
-            ["package", "own time", "share"],
-            lines,
-        )
+        bench.report.table(f"The same by package, {storage} storage, profiled", ["package", "own time", "share"], lines)
 
 
 def _with_more(place: Place, more: int, put: Callable[[str, bytes], object]) -> Place:
-    """Put so many captures, made up, after the newest; give the platform in the window after them."""
-    previous = newest(Bucket(f"{place.buckets}/ingestion"))
+    """Add this many invented captures after the latest. Return the platform in the window after them."""
+    previous = latest(Bucket(f"{place.buckets}/ingestion"))
     assert previous
     lines = []
     for number in range(1, more + 1):
@@ -269,7 +258,10 @@ def _with_more(place: Place, more: int, put: Callable[[str, bytes], object]) -> 
             previous=previous.id,
             files={},
         )
-        put(f"ingestion/{folder('captures', capture.partition)}/{stamp(capture.captured_at)}.json", capture.to_json())
+        put(
+            f"ingestion/{partition_folder('captures', capture.partition)}/{key_timestamp(capture.captured_at)}.json",
+            capture.to_json(),
+        )
         lines.append(f"{capture.id},{capture.captured_at},{capture.previous},f\n".encode())
         previous = capture
     with connect(place.warehouse) as connection:
@@ -288,7 +280,7 @@ def _put_file(root: str, key: str, body: bytes) -> None:
 
 
 def histories_of_captures(bench: Bench) -> None:
-    """Measure a run with nothing new after more and more captures: seconds on files, requests on S3."""
+    """Measure a run without changes after more and more captures: seconds on files, requests on S3."""
     seconds_at, there = [], 1
     place = _small(bench, "captures")
     for captures in bench.sizes.captures:
@@ -300,14 +292,14 @@ def histories_of_captures(bench: Bench) -> None:
         seconds_at.append((captures, sorted(taken)[len(taken) // 2]))
         there = captures + len(taken)
     bench.report.curve(
-        "captures-seconds", Curve("A run with nothing new, buckets in files", "captures", "seconds", seconds_at)
+        "captures-seconds", Curve("Run without changes, buckets in files", "captures", "seconds", seconds_at)
     )
     requests = [(captures, _requests(bench, captures)) for captures in bench.sizes.captures]
     (fewest, first), *_, (most, last) = requests
     kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(last.items()))
     bench.report.row(
         Row(
-            "requests of a run with nothing new over S3",
+            "S3 requests of a run without changes",
             f"{first.total()} after {fewest:,} capture; {last.total()} after {most:,} ({kinds})",
             ratio=last.total() / first.total(),
             target="the same",
@@ -315,11 +307,11 @@ def histories_of_captures(bench: Bench) -> None:
         )
     )
     points = [(captures, float(counted.total())) for captures, counted in requests]
-    bench.report.curve("captures-requests", Curve("A run with nothing new, S3", "captures", "requests", points))
+    bench.report.curve("captures-requests", Curve("Run without changes, S3", "captures", "requests", points))
 
 
 def _requests(bench: Bench, captures: int) -> Counter[str]:
-    """Count the requests of a run to S3."""
+    """Return the number of requests to S3 of a run, by operation."""
     moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     moto.start()
     with pytest.MonkeyPatch.context() as environment:
@@ -331,30 +323,38 @@ def _requests(bench: Bench, captures: int) -> Counter[str]:
             bucket = f"captures-{captures}"
             boto3.client("s3").create_bucket(Bucket=bucket)
             place = _small(bench, f"s3_{captures}", f"s3://{bucket}")
-            backend = s3_backends[_MOTO_ACCOUNT]["aws"]  # through HTTP it would take a minute
+            backend = s3_backends[_MOTO_ACCOUNT]["aws"]  # over HTTP, writing the captures would take a minute
             place = _with_more(place, captures - 1, partial(backend.put_object, bucket))
-            boto3.setup_default_session()
             counted: Counter[str] = Counter()
-            assert boto3.DEFAULT_SESSION
-            boto3.DEFAULT_SESSION.events.register(
-                "before-send.s3", lambda event_name, **_: counted.update([event_name.rpartition(".")[2]])
-            )
-            run(place)
+            run(place, s3=_counting_s3(counted))
             return counted
         finally:
             moto.stop()
-            boto3.DEFAULT_SESSION = None
+
+
+def _counting_s3(counted: Counter[str]) -> S3Resource:
+    """Return a resource whose clients count their requests, by operation."""
+
+    class CountingS3(S3Resource):
+        def get_client(self) -> Any:
+            client = super().get_client()
+            client.meta.events.register(
+                "before-send.s3", lambda event_name, **_: counted.update([event_name.rpartition(".")[2]])
+            )
+            return client
+
+    return CountingS3()
 
 
 def histories_of_rows(bench: Bench) -> None:
-    """Measure the load of 1,000 changed rows into more and more that are there."""
+    """Measure the load of 1,000 changed rows into larger and larger tables."""
     changed, windows_left = 1_000, iter(range(1, 100))
     totesys = bench.filled("totesys_history", 2 * changed)
     warehouse, lake = bench.server.create_database("history"), bench.bucket("history")
     start = datetime(2025, 12, 1, tzinfo=UTC)
 
     def load_some(rows: int) -> float:
-        """Change rows all over the history, capture and make them; give the seconds to load them."""
+        """Change rows across the history, capture and transform them. Return the seconds to load them."""
         partition = f"{start + next(windows_left) * _WINDOW:%Y-%m-%d-%H:%M}"
         with connect(totesys) as connection:
             connection.run(
@@ -365,7 +365,7 @@ def histories_of_rows(bench: Bench) -> None:
         return timed(load_fact, warehouse, lake, partition)
 
     step = max(bench.sizes.history) // (2 * changed)
-    with connect(totesys) as connection:  # keys all over the history
+    with connect(totesys) as connection:  # spread the keys across the history
         connection.run("SET session_replication_role = replica")
         connection.run(f"UPDATE sales_order SET sales_order_id = - {step} * sales_order_id")
         connection.run("UPDATE sales_order SET sales_order_id = - sales_order_id")
@@ -374,10 +374,10 @@ def histories_of_rows(bench: Bench) -> None:
     points, there = [], 0
     for rows in bench.sizes.history:
         with connect(warehouse) as connection:
-            connection.run("SET session_replication_role = replica")  # foreign keys resolve: they are copied
+            connection.run("SET session_replication_role = replica")  # copied foreign keys resolve: skip the checks
             connection.run(
-                f"""INSERT INTO warehouse.{FACT.name} (sales_order_id, {CAPTURED_AT}, {names(columns)})
-                    SELECT number, timestamp '2020-01-01', {names(columns, "one")}
+                f"""INSERT INTO warehouse.{FACT.name} (sales_order_id, {CAPTURED_AT}, {column_list(columns)})
+                    SELECT number, timestamp '2020-01-01', {column_list(columns, "one")}
                     FROM (SELECT * FROM warehouse.{FACT.name} LIMIT 1) one,
                          generate_series({there + 1}, {rows}) number"""
             )
@@ -386,6 +386,6 @@ def histories_of_rows(bench: Bench) -> None:
         there = rows
         taken = sorted(load_some(changed) for _ in range(bench.sizes.rounds))
         points.append((rows, taken[len(taken) // 2]))
-    title = f"A load of {changed:,} changed rows"
-    bench.report.curve("history-seconds", Curve(title, "rows of the fact before", "seconds", points))
+    title = f"Load of {changed:,} changed rows"
+    bench.report.curve("history-seconds", Curve(title, "rows in the fact before", "seconds", points))
     bench.drop("history")

@@ -1,8 +1,14 @@
-"""totesys ETL: every change of totesys, kept for ever, in a warehouse that analysts query.
+"""totesys ETL: captures changed rows of the totesys database, and keeps every version in a warehouse.
 
-totesys          the operational PostgreSQL, read only (`totesys.py` declares its tables)
-ingestion        what changed, captured as CSV that is never overwritten (`ingestion.py`, `captures.py`)
-transformation   three star schemas, as Parquet (`transformation/`)
-warehouse        the stars in PostgreSQL, with the history of every fact (`warehouse/`)
-reports          questions to the warehouse, drawn, and a page of them all (`reports/`)
+schema           the shared vocabulary: columns, tables, types, validation
+adapters         PostgreSQL, object stores, settings, logs, metrics
+totesys          the tables of the source
+catalog          how a table appears in Dagster
+ingestion        captures changed rows as CSV files, which are never overwritten
+transformation   turns captures into three star schemas, as Parquet files
+warehouse        loads the stars into PostgreSQL, with the history of every fact
+reports          answers queries on the warehouse, with charts, on one HTML page; shows the state of the platform
+automation       jobs, schedules, sensors, alerts
+definitions      what Dagster loads
+simulator        a simulated source, and the demo
 """

@@ -1,78 +1,96 @@
-"""`defs`: all that Dagster loads. Owner and group are stamped here, once."""
+"""`defs`: everything Dagster loads. Owner and group of the assets are set here, once."""
 
 import os
 import warnings
 
 import dagster as dg
+from dagster_aws.s3 import S3Resource
 
-from etl_assets.alerts import alerts_sensor
-from etl_assets.automation import automation, windows
-from etl_assets.databases import DatabaseResource
-from etl_assets.environment import Settings, Variable
-from etl_assets.ingestion import ingestion_assets, totesys_assets
-from etl_assets.logs import to_stdout
-from etl_assets.reports.assets import declared, report_assets
-from etl_assets.storage import BucketResource, captured_csv_io_manager, star_parquet_io_manager
-from etl_assets.tables import Table
+from etl_assets.adapters.logs import log_json_to_stdout, silent_console
+from etl_assets.adapters.resources import BucketResource, DatabaseResource
+from etl_assets.adapters.settings import Settings, Variable
+from etl_assets.automation.alerts.hooks import ALERTS_TOPIC
+from etl_assets.automation.alerts.monitor import alerts_sensor
+from etl_assets.automation.alerts.sns import SnsTopicResource
+from etl_assets.automation.jobs import capture_partitions, jobs
+from etl_assets.automation.schedules import etl_schedules
+from etl_assets.automation.sensors import job_sensors
+from etl_assets.catalog.stages import WAREHOUSE
+from etl_assets.ingestion.assets import ingestion_assets, totesys_assets
+from etl_assets.ingestion.io_manager import ingestion_io_manager
+from etl_assets.reports.assets import report_assets
+from etl_assets.reports.report import load_reports
+from etl_assets.schema.table import Catalog, Table
 from etl_assets.totesys import TOTESYS_TABLES
 from etl_assets.transformation import STAR_TABLES
-from etl_assets.transformation.assets import joins, transformation_assets
-from etl_assets.transformation.declare import StarTable, described
+from etl_assets.transformation.assets import transformation_assets
+from etl_assets.transformation.io_manager import pickle_io_manager, transformation_io_manager
+from etl_assets.transformation.star_table import StarTable, join_dependencies, with_descriptions
 from etl_assets.warehouse.assets import warehouse_assets
-from etl_assets.warehouse.schema import WAREHOUSE
+from etl_assets.warehouse.io_manager import warehouse_io_manager
 
 _OWNER = "team:data-engineering"
 _LAPTOP = Settings()
+_S3 = S3Resource()  # region, endpoint and credentials as the AWS SDK finds them
 
 
 def definitions(
     source_tables: tuple[Table, ...] = TOTESYS_TABLES,
     star_tables: tuple[StarTable, ...] = STAR_TABLES,
     settings: Settings = _LAPTOP,
+    s3: S3Resource = _S3,
 ) -> dg.Definitions:
-    """Build the platform over its declarations.
+    """Build the platform over its declarations. Buckets on S3 are opened with the client of `s3`.
 
     Raises:
-        EnvironmentVariableError: a setting is malformed.
+        EnvironmentVariableError: a cron expression is malformed.
     """
-    partitions = windows(settings.partitions_start)
-    tables: dict[str, Table] = {table.name: table for table in (*source_tables, *star_tables)}
-    star_tables = tuple(described(star, tables) for star in star_tables)
-    freshness = dg.FreshnessPolicy.time_window(warn_window=settings.late_warning, fail_window=settings.late_failure)
+    partitions = capture_partitions(settings.partitions_start)
+    catalog = with_descriptions(Catalog(source_tables, star_tables))
+    freshness = dg.FreshnessPolicy.time_window(warn_window=settings.freshness_warn, fail_window=settings.freshness_fail)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.BetaWarning)  # backfill policies are, in Dagster 1.13
+        warnings.simplefilter("ignore", dg.BetaWarning)  # backfill policies are beta in Dagster 1.13
         assets: list[dg.AssetSpec | dg.AssetsDefinition] = [
             *totesys_assets(source_tables),
-            ingestion_assets(source_tables, joins(star_tables, source_tables), partitions),
-            *transformation_assets(star_tables, source_tables, partitions),
-            warehouse_assets(star_tables, source_tables, partitions, freshness),
-            report_assets(declared(), star_tables),
+            ingestion_assets(source_tables, join_dependencies(catalog), partitions),
+            *transformation_assets(catalog, partitions),
+            warehouse_assets(catalog, partitions, freshness),
+            report_assets(load_reports(), catalog.stars, source_tables),
         ]
-    own = dg.Definitions(
+    on, off = dg.DefaultSensorStatus.RUNNING, dg.DefaultSensorStatus.STOPPED
+    status = on if settings.automated else off
+    topic = settings.alerts_topic
+    loaded = [dg.AssetKey([WAREHOUSE, star.name]) for star in catalog.stars]
+    return dg.Definitions(
         assets=dg.map_asset_specs(
             lambda spec: spec.replace_attributes(owners=[_OWNER], group_name=spec.key.path[0]), assets
         ),
         resources={
             "totesys": DatabaseResource(variable=Variable.TOTESYS_DATABASE_URL),
             "warehouse_database": DatabaseResource(variable=Variable.WAREHOUSE_DATABASE_URL),
-            "ingestion_bucket": BucketResource(variable=Variable.INGESTION_URL),
-            "transformation_bucket": BucketResource(variable=Variable.TRANSFORMATION_URL),
-            "ingestion_io_manager": captured_csv_io_manager(source_tables),
-            "transformation_io_manager": star_parquet_io_manager,
+            "s3": s3,
+            "ingestion_bucket": BucketResource(variable=Variable.INGESTION_URL, s3=s3),
+            "transformation_bucket": BucketResource(variable=Variable.TRANSFORMATION_URL, s3=s3),
+            "io_manager": pickle_io_manager,
+            ALERTS_TOPIC: SnsTopicResource(topic_arn=topic or ""),
+            "ingestion_io_manager": ingestion_io_manager(catalog),
+            "transformation_io_manager": transformation_io_manager(catalog),
+            "warehouse_io_manager": warehouse_io_manager(catalog),
         },
-        # The steps are many and small: a process for each would take longer than all of them.
+        jobs=jobs(settings),
+        schedules=etl_schedules(partitions, settings),
+        sensors=[
+            *job_sensors(source_tables, partitions, status),
+            alerts_sensor(loaded, topic, on if topic else status),
+        ],
+        loggers={"console": silent_console} if settings.json_logs else None,
+        # The steps are many and small: a process per step would take longer than the steps.
         executor=dg.in_process_executor,
     )
-    loaded = [dg.AssetKey([WAREHOUSE, star.name]) for star in star_tables]
-    return dg.Definitions.merge(
-        own,
-        automation(source_tables, partitions, settings),
-        dg.Definitions(sensors=[alerts_sensor(loaded, automated=settings.automated)]),
-    )
 
 
-# The settings are part of the definitions' shape, so they are read when Dagster loads them.
+# The settings shape the definitions, so they are read when Dagster loads this module.
 _SETTINGS = Settings.from_environment(os.environ)
 if _SETTINGS.json_logs:
-    to_stdout("etl_assets")
+    log_json_to_stdout("etl_assets")
 defs = definitions(settings=_SETTINGS)

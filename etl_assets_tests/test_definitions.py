@@ -1,8 +1,10 @@
-"""What Dagster loads."""
+"""The definitions that Dagster loads, and what one more declaration adds to them."""
 
+import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -10,18 +12,58 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from etl_assets.definitions import defs
-from etl_assets.environment import EnvironmentVariableError, Settings
-from etl_assets.reports.assets import declared
-from etl_assets.tables import columns
-from etl_assets.totesys import TOTESYS_TABLES
+from etl_assets.adapters.object_store import Bucket
+from etl_assets.adapters.settings import EnvironmentVariableError, Settings
+from etl_assets.catalog.stages import INGESTION, REPORTS, TOTESYS, TRANSFORMATION, WAREHOUSE
+from etl_assets.definitions import definitions, defs
+from etl_assets.reports.assets import report_assets
+from etl_assets.reports.report import load_reports, parse
+from etl_assets.schema.columns import columns
+from etl_assets.schema.table import Table
 from etl_assets.transformation import STAR_TABLES
-from etl_assets.transformation.declare import star_table
-from etl_assets_tests.platform import Platform, failure
+from etl_assets.transformation.star_table import StarTable, star_table
+from etl_assets_tests.harness import ROOT, SOURCE, STAR, Platform, current_rows, failure, read_captured
 
-STAGES = ["totesys", "ingestion", "transformation", "warehouse"]
-IN_ORDER = [*STAGES, "reports"]
-ROOT = Path(__file__).parent.parent
+STAGES = [TOTESYS, INGESTION, TRANSFORMATION, WAREHOUSE, REPORTS]
+
+
+def specs(definitions: dg.Definitions) -> dict[str, dg.AssetSpec]:
+    return {spec.key.to_user_string(): spec for spec in definitions.resolve_all_asset_specs()}
+
+
+def check_names(definitions: dg.Definitions, asset: str) -> set[str]:
+    graph = definitions.resolve_asset_graph()
+    return {check.name for check in graph.get_check_keys_for_assets({dg.AssetKey.from_user_string(asset)})}
+
+
+def columns_with_lineage(spec: dg.AssetSpec) -> set[str]:
+    return {column for column, origins in spec.metadata["dagster/column_lineage"].deps_by_column.items() if origins}
+
+
+def test_every_declared_table_is_an_asset_of_each_stage() -> None:
+    assert {name for name in specs(defs) if not name.startswith(REPORTS)} == {
+        *(f"{stage}/{name}" for stage in (TOTESYS, INGESTION) for name in SOURCE),
+        *(f"{stage}/{name}" for stage in (TRANSFORMATION, WAREHOUSE) for name in STAR),
+    }
+
+
+def test_a_twelfth_source_table_is_one_declaration(platform: Platform) -> None:
+    assert len(SOURCE) == 11
+    colour = Table(
+        name="colour",
+        description="Colours of bags.",
+        primary_key=("colour_id",),
+        columns=columns(colour_id=pa.int32(), colour_name=pa.string()),
+    )
+    extended = platform.with_tables(sources=(colour,))
+    assert specs(extended.definitions).keys() - specs(defs).keys() == {"totesys/colour", "ingestion/colour"}
+    assert check_names(extended.definitions, "ingestion/colour") == check_names(defs, "ingestion/design") != set()
+    assert columns_with_lineage(specs(extended.definitions)["ingestion/colour"]) == {"colour_id", "colour_name"}
+    extended.totesys("CREATE TABLE colour (colour_id integer PRIMARY KEY, colour_name text NOT NULL)")
+    extended.totesys("INSERT INTO colour VALUES (1, 'navy')")
+    assert extended.run().success
+    captured = read_captured(Bucket(extended.ingestion_url), colour, extended.partition)
+    assert captured.rows.column("colour_name").to_pylist() == ["navy"]
 
 
 @star_table(primary_key=("design_name",), columns=columns(design_name=pa.string()))
@@ -30,34 +72,80 @@ def dim_material(design: pd.DataFrame) -> pd.DataFrame:
     return design.drop_duplicates("design_name")
 
 
-def stages(definitions: dg.Definitions) -> list[str]:
-    return [spec.key.path[0] for spec in definitions.resolve_all_asset_specs()]
+@star_table(
+    record_id="order_record_id",
+    primary_key=("sales_order_id",),
+    columns=columns(sales_order_id=pa.int32(), design_id=pa.int32(), agreed_payment_date=pa.date32()),
+    foreign_keys={"design_id": "dim_design", "agreed_payment_date": "dim_date"},
+)
+def fact_order(sales_order: pd.DataFrame) -> pd.DataFrame:
+    """Sales orders by design and agreed date of payment."""
+    return sales_order
 
 
-def test_every_declared_table_is_an_asset_of_each_stage() -> None:
-    assert {stage: stages(defs).count(stage) for stage in STAGES} == dict.fromkeys(STAGES, 11)
-    assert len(TOTESYS_TABLES) == len(STAR_TABLES) == 11
+@pytest.mark.parametrize(
+    ("star", "like", "constraints", "source"),
+    [
+        (dim_material, "dim_design", {"p"}, "SELECT DISTINCT design_name FROM design"),
+        (
+            fact_order,
+            "fact_sales_order",
+            {"p", "u", "f"},
+            "SELECT sales_order_id, design_id, agreed_payment_date::date FROM sales_order",
+        ),
+    ],
+    ids=["dimension", "fact"],
+)
+def test_a_new_star_table_is_one_declared_function(
+    star: StarTable, like: str, constraints: set[str], source: str, platform: Platform
+) -> None:
+    extended = platform.with_tables(star)
+    assets = {f"{stage}/{star.name}": f"{stage}/{like}" for stage in (TRANSFORMATION, WAREHOUSE)}
+    assert specs(extended.definitions).keys() - specs(defs).keys() == assets.keys()
+    for asset, existing in assets.items():
+        assert check_names(extended.definitions, asset) == check_names(defs, existing) != set()
+        assert columns_with_lineage(specs(extended.definitions)[asset]) == {*star.columns.names}
+    assert all(evaluation.passed for evaluation in extended.run().get_asset_check_evaluations())
+    assert sorted(current_rows(extended, star)) == sorted(extended.totesys(source))
+    table = f"'warehouse.{star.name}'::regclass"
+    assert extended.warehouse(f"SELECT obj_description({table})") == [[star.description]]
+    kinds = extended.warehouse(f"SELECT contype::text FROM pg_constraint WHERE conrelid = {table} AND contype <> 'n'")
+    assert {kind for [kind] in kinds} == constraints
 
 
-def test_a_new_dimension_is_one_function_under_one_declaration(platform: Platform) -> None:
-    wider = Platform(
-        platform.totesys_url,
-        platform.warehouse_url,
-        platform.buckets_url,
-        platform.environment,
-        star_tables=(*STAR_TABLES, dim_material),
-    )
-    assert stages(wider.definitions).count("transformation") == stages(wider.definitions).count("warehouse") == 12
-    wider.run()
-    loaded = wider.warehouse("SELECT count(*) FROM warehouse.dim_material")
-    assert loaded == wider.totesys("SELECT count(DISTINCT design_name) FROM design")
+def test_a_new_report_is_one_sql_file(platform: Platform) -> None:
+    text = """-- title: Orders by design
+-- answers: Number of sales orders of each design that was ever ordered.
+-- chart: bar x=design_id y=orders
+SELECT design_id, count(*) AS orders FROM warehouse.fact_sales_order_current JOIN warehouse.dim_design USING (design_id)
+GROUP BY design_id
+"""
+    reports = report_assets([*load_reports(), parse("orders_by_design", text)], STAR_TABLES)
+    extended = dg.Definitions(assets=[reports], resources=platform.definitions.resources)
+    assert specs(extended).keys() - specs(defs).keys() == {"reports/orders_by_design"}
+    deps = {
+        name: {dep.asset_key.to_user_string() for dep in specs(extended)[f"reports/{name}"].deps}
+        for name in ("orders_by_design", "page")
+    }
+    assert deps["orders_by_design"] == {"warehouse/fact_sales_order", "warehouse/dim_design"}
+    assert "reports/orders_by_design" in deps["page"]
+    platform.run()
+    result = extended.resolve_implicit_global_asset_job_def().execute_in_process()
+    [event] = [
+        event
+        for event in result.get_asset_materialization_events()
+        if event.asset_key == dg.AssetKey(["reports", "orders_by_design"])
+    ]
+    [[designs]] = platform.totesys("SELECT count(DISTINCT design_id) FROM sales_order")
+    assert event.materialization.metadata["dagster/row_count"].value == designs
+    assert "chart" in event.materialization.metadata
 
 
-def test_data_flow_one_way() -> None:
+def test_data_flows_one_way() -> None:
     for spec in defs.resolve_all_asset_specs():
         for dep in spec.deps:
-            assert IN_ORDER.index(spec.key.path[0]) - IN_ORDER.index(dep.asset_key.path[0]) in (0, 1)
-            assert spec.key.path[0] != "ingestion" or dep.asset_key.path == ["totesys", spec.key.path[1]]
+            assert STAGES.index(spec.key.path[0]) - STAGES.index(dep.asset_key.path[0]) in (0, 1)
+            assert spec.key.path[0] != INGESTION or dep.asset_key.path == [TOTESYS, spec.key.path[1]]
 
 
 def test_every_asset_has_group_owner_kinds_description_and_columns() -> None:
@@ -66,20 +154,26 @@ def test_every_asset_has_group_owner_kinds_description_and_columns() -> None:
         assert spec.owners == ["team:data-engineering"]
         assert spec.kinds
         assert spec.description
-        # What columns a report has is known when it is answered.
-        assert spec.key.path[0] == "reports" or spec.metadata["dagster/column_schema"].columns
+        # The columns of a report are known when its query has run.
+        assert spec.key.path[0] == REPORTS or spec.metadata["dagster/column_schema"].columns
 
 
-def test_a_report_follows_the_tables_it_is_answered_from() -> None:
+def test_a_report_depends_on_the_tables_it_queries_and_the_page_on_all_reports() -> None:
     deps = {spec.key.path[-1]: {dep.asset_key.path[-1] for dep in spec.deps} for spec in defs.resolve_all_asset_specs()}
     assert deps["revenue_by_month"] == {"fact_sales_order", "dim_currency"}
-    assert deps["page"] == {report.name for report in declared()}
+    assert deps["page"] == {report.name for report in load_reports()}
 
 
 @pytest.mark.parametrize("start", ["yesterday", "2026-13-01", "2026-11-01-00:00"])
-def test_a_malformed_start_of_partitions_is_one_line_that_names_it(start: str) -> None:
+def test_a_malformed_start_of_partitions_raises_one_line_that_names_it(start: str) -> None:
     with pytest.raises(EnvironmentVariableError, match=f"^PARTITIONS_START must be a date .*{start}"):
         Settings.from_environment({"PARTITIONS_START": start})
+
+
+def test_a_first_partition_in_the_future_is_refused_with_the_variable() -> None:
+    tomorrow = datetime.now(UTC).date() + timedelta(days=1)
+    with pytest.raises(EnvironmentVariableError, match=f"^PARTITIONS_START is {tomorrow}, in the future: set it to"):
+        definitions(settings=Settings(partitions_start=tomorrow))
 
 
 @pytest.mark.parametrize(
@@ -102,28 +196,58 @@ def test_a_missing_or_malformed_variable_fails_the_run_with_a_line_that_names_it
 
 
 def test_importing_the_package_reads_no_environment_and_connects_nowhere() -> None:
-    probe = """
+    program = """
 import os, socket, sys, pkgutil, importlib
 sys.addaudithook(lambda event, args: event == "socket.connect" and sys.exit("connects"))
 import dagster, pandas, pyarrow.parquet, pyarrow.csv, pyarrow.fs, pg8000.native, boto3, pycountry, numpy
-import etl_assets.environment
-class Watched(dict):
+import etl_assets.adapters.settings
+class Unread(dict):
     def __getitem__(self, key, *default):
-        if key in set(etl_assets.environment.Variable) or key.startswith("AWS_"):
+        if key in set(etl_assets.adapters.settings.Variable) or key.startswith("AWS_"):
             sys.exit(f"reads {key}")
         return dict.get(self, key, *default)
     get = __contains__ = __getitem__
-os.environ = Watched(os.environ)
+os.environ = Unread(os.environ)
 for module in pkgutil.walk_packages(etl_assets.__path__, "etl_assets."):
     if not module.name.endswith(("definitions", "demo", "__main__")):
         importlib.import_module(module.name)
 """
-    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, cwd=ROOT)
-    assert (done.returncode, done.stderr) == (0, "")
+    completed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert (completed.returncode, completed.stderr) == (0, "")
 
 
 def test_dagster_validates_the_workspace(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "dagster", "definitions", "validate", "--workspace", "workspace.yaml"]
     environment = os.environ | {"DAGSTER_HOME": str(tmp_path), "DAGSTER_DISABLE_TELEMETRY": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
-    assert done.returncode == 0, done.stderr
+    completed = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert completed.returncode == 0, completed.stderr
+
+
+@pytest.mark.parametrize(
+    ("asset", "reason"),
+    [
+        ("ingestion/staff", "a capture reads them from one snapshot"),
+        ("warehouse/dim_staff", "a load writes them in one transaction"),
+    ],
+)
+def test_a_table_that_cannot_be_materialized_alone_is_refused_and_its_description_says_why(
+    asset: str, reason: str, platform: Platform
+) -> None:
+    with pytest.raises(dg.DagsterInvalidSubsetError, match="does not support subsetting"):
+        platform.run(asset)
+    assert f"only: {reason}" in str(specs(platform.definitions)[asset].description)
+
+
+def test_the_retry_of_an_interrupted_run_does_the_steps_that_were_skipped_too() -> None:
+    assert defs.resolve_job_def("etl").tags["dagster/retry_strategy"] == "ALL_STEPS"
+
+
+@pytest.mark.parametrize("job", ["ingestion", "transformation", "warehouse"])
+def test_each_stage_has_a_job_of_its_own_with_a_limit_and_on_ecs_a_task_definition(job: str) -> None:
+    on_ecs = definitions(settings=Settings(run_task_definition="totesys-etl-run"))
+    for platform in (defs, on_ecs):
+        definition = platform.resolve_job_def(job)
+        assert {key.path[0] for key in definition.asset_layer.selected_asset_keys} == {job}
+        assert 0 < int(definition.tags["dagster/max_runtime"]) <= 3_600
+    assert json.loads(definition.tags["ecs/run_task_kwargs"]) == {"taskDefinition": f"totesys-etl-run-{job}"}
+    assert "ecs/run_task_kwargs" not in on_ecs.resolve_job_def("etl").tags

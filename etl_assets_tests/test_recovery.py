@@ -1,4 +1,4 @@
-"""What is lost can be had again: docs/operations.md tells how, and these do it."""
+"""The recovery procedures of docs/operations.md."""
 
 import shutil
 from datetime import timedelta
@@ -6,17 +6,14 @@ from datetime import timedelta
 import dagster as dg
 import pytest
 
-from etl_assets_tests.platform import Platform
-from etl_assets_tests.test_automation import asked_for, look
-from etl_assets_tests.test_catalogue import replay_range
-from etl_assets_tests.test_etl import assert_warehouse_equals_totesys
+from etl_assets_tests.harness import Platform, assert_warehouse_equals_totesys, evaluate_sensor, requested_partitions
 
 UNITS = "SELECT units_sold FROM warehouse.fact_sales_order WHERE sales_order_id = 1 ORDER BY captured_at"
 
 
 @pytest.fixture
-def lived(platform: Platform) -> tuple[Platform, list[str]]:
-    """The platform after three windows, each with a change; and the windows."""
+def with_history(platform: Platform) -> tuple[Platform, list[str]]:
+    """The platform after three windows, each with a change, and their partition keys."""
     platform.now -= timedelta(hours=1)
     partitions = []
     for units in (1, 2, 3):
@@ -27,41 +24,41 @@ def lived(platform: Platform) -> tuple[Platform, list[str]]:
     return platform, partitions
 
 
-def lose(url: str) -> None:
+def delete_bucket(url: str) -> None:
     shutil.rmtree(url.removeprefix("file://"))
 
 
-def test_the_warehouse_is_made_again_from_the_ingestion_bucket_with_all_its_history(
-    lived: tuple[Platform, list[str]],
+def test_a_replay_rebuilds_the_warehouse_with_its_history_from_the_ingestion_bucket(
+    with_history: tuple[Platform, list[str]],
 ) -> None:
-    platform, partitions = lived
+    platform, partitions = with_history
     before = platform.contents()
     platform.warehouse("DROP SCHEMA warehouse CASCADE")
-    replay_range(platform, partitions[0], partitions[-1], "transformation", "warehouse")
+    platform.replay(partitions[0], partitions[-1], "transformation", "warehouse")
     assert platform.contents() == before
 
 
-def test_without_the_transformation_bucket_nothing_stops_and_it_is_made_again(
-    lived: tuple[Platform, list[str]],
+def test_without_the_transformation_bucket_runs_continue_and_a_replay_rebuilds_it(
+    with_history: tuple[Platform, list[str]],
 ) -> None:
-    platform, partitions = lived
-    lose(platform.transformation_url)
+    platform, partitions = with_history
+    delete_bucket(platform.transformation_url)
     platform.run()
     assert_warehouse_equals_totesys(platform)
     before = platform.contents()
-    replay_range(platform, partitions[0], partitions[-1], "transformation", "warehouse")
+    platform.replay(partitions[0], partitions[-1], "transformation", "warehouse")
     assert platform.contents() == before
 
 
-def test_without_the_ingestion_bucket_a_capture_of_everything_begins_anew_and_the_warehouse_keeps_its_history(
-    lived: tuple[Platform, list[str]],
+def test_without_the_ingestion_bucket_everything_is_captured_and_history_is_kept(
+    with_history: tuple[Platform, list[str]],
 ) -> None:
-    platform, _ = lived
-    lose(platform.ingestion_url)
+    platform, _ = with_history
+    delete_bucket(platform.ingestion_url)
     platform.totesys("UPDATE sales_order SET units_sold = 4 WHERE sales_order_id = 1")
     platform.totesys("DELETE FROM payment WHERE payment_id = 1")
     platform.run()
-    assert platform.newest_capture.full_because == "it is the first capture"
+    assert platform.latest_capture.full_because == "it is the first capture"
     assert_warehouse_equals_totesys(platform)
     assert platform.warehouse(UNITS) == [[1], [2], [3], [4]]
     platform.next_window()
@@ -70,24 +67,24 @@ def test_without_the_ingestion_bucket_a_capture_of_everything_begins_anew_and_th
     assert platform.warehouse(UNITS)[-1] == [5]
 
 
-def test_a_warehouse_made_where_no_capture_is_left_has_its_foreign_keys(lived: tuple[Platform, list[str]]) -> None:
-    platform, partitions = lived
+def test_a_warehouse_created_without_captures_has_its_foreign_keys(with_history: tuple[Platform, list[str]]) -> None:
+    platform, partitions = with_history
     keys = "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND connamespace = 'warehouse'::regnamespace"
     before = platform.warehouse(keys)
     platform.warehouse("DROP SCHEMA warehouse CASCADE")
-    lose(platform.ingestion_url)
+    delete_bucket(platform.ingestion_url)
     platform.run("warehouse", partition=partitions[0])
     assert platform.warehouse(keys) == before
 
 
-def test_without_dagsters_database_the_next_run_goes_on_where_the_last_ended(
-    lived: tuple[Platform, list[str]],
+def test_without_the_dagster_database_the_next_run_continues_after_the_last_capture(
+    with_history: tuple[Platform, list[str]],
 ) -> None:
-    platform, _ = lived
-    with dg.instance_for_test() as another:
-        assert look(platform, another).skip_message == "every capture is loaded"
-        assert asked_for(look(platform, another, sensor="source_activity"))
+    platform, _ = with_history
+    with dg.instance_for_test() as new_instance:
+        assert evaluate_sensor(platform, new_instance).skip_message == "every capture is loaded"
+        assert requested_partitions(evaluate_sensor(platform, new_instance, sensor="source_activity"))
         platform.totesys("UPDATE sales_order SET units_sold = 4 WHERE sales_order_id = 1")
-        platform.run(instance=another)
-    assert platform.newest_capture.full_because is None, "it takes what changed, as if nothing had happened"
+        platform.run(instance=new_instance)
+    assert platform.latest_capture.full_because is None, "only changes are captured"
     assert platform.warehouse(UNITS) == [[1], [2], [3], [4]]

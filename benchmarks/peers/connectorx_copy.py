@@ -4,7 +4,7 @@
 # ///
 """connectorx → Arrow → COPY by psycopg.
 
-Called with the URLs of totesys and of a warehouse, and the names of the tables.
+Arguments: the URLs of totesys and of a warehouse, and the names of the tables.
 """
 
 import json

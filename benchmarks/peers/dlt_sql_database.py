@@ -2,9 +2,9 @@
 # requires-python = ">=3.11"
 # dependencies = ["dlt[postgres,sql_database]==1.31.0", "psycopg[binary]==3.3.9", "pyarrow==26.0.1", "pandas==3.1.1"]
 # ///
-"""dlt: its source sql_database with the pyarrow backend → its destination postgres.
+"""dlt: source sql_database with the pyarrow backend → destination postgres.
 
-Called with the URLs of totesys and of a warehouse, and the names of the tables.
+Arguments: the URLs of totesys and of a warehouse, and the names of the tables.
 """
 
 import json
@@ -24,10 +24,7 @@ def _main(totesys: str, warehouse: str, *tables: str) -> None:
     started = perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         pipeline = dlt.pipeline(
-            "totesys",
-            pipelines_dir=folder,
-            destination=dlt.destinations.postgres(warehouse),
-            dataset_name="totesys",
+            "totesys", pipelines_dir=folder, destination=dlt.destinations.postgres(warehouse), dataset_name="totesys"
         )
         source = sql_database(totesys, schema="public", table_names=list(tables), backend="pyarrow")
         pipeline.run(source, write_disposition="replace")

@@ -4,7 +4,7 @@
 # ///
 """The original design: pg8000 rows → pandas → CSV → row by row INSERTs.
 
-Called with the URLs of totesys and of a warehouse, and the names of the tables.
+Arguments: the URLs of totesys and of a warehouse, and the names of the tables.
 """
 
 import json

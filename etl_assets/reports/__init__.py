@@ -1,1 +1,1 @@
-"""Questions to the warehouse, one `.sql` file each, how their answers are drawn, and the page of them all."""
+"""warehouse → reports: one `.sql` file per report, its chart, one HTML page of all, and the state of the platform."""

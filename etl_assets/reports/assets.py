@@ -1,145 +1,94 @@
-"""The report assets: one op for all, because they are answered in one snapshot and lie on one page.
+"""The report assets: one op, because all reports come from one snapshot and share one page.
 
-The page lies in the transformation bucket at `reports/<time written>.html`.
+The page is written to the transformation bucket as `reports/<time>.html`.
 """
 
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from importlib.resources import files
-from time import monotonic
 from typing import Any
 
 import dagster as dg
 
-from etl_assets.captures import captured_at_of, stamp
-from etl_assets.databases import Connection, DatabaseResource, StatementRefusedError, transaction
-from etl_assets.errors import PermanentError
-from etl_assets.failures import RETRY_OUTAGES, permanent_failures_not_retried
+from etl_assets.adapters.resources import BucketResource, DatabaseResource
+from etl_assets.catalog.retries import RETRY_OUTAGES, permanent_errors_not_retried
+from etl_assets.catalog.stages import REPORTS, WAREHOUSE
+from etl_assets.ingestion.manifest import key_timestamp
+from etl_assets.reports.answers import answer_reports
 from etl_assets.reports.charts import draw
-from etl_assets.reports.declare import Answer, Report, ReportError, label, parse, shown
-from etl_assets.reports.page import page
-from etl_assets.storage import BucketResource
-from etl_assets.transformation.declare import StarTable
-from etl_assets.warehouse.load import last_loaded
-from etl_assets.warehouse.schema import WAREHOUSE
+from etl_assets.reports.page import render_page
+from etl_assets.reports.report import Answer, Report, format_value, label
+from etl_assets.reports.status import read_status, status_answers
+from etl_assets.schema.table import Table
+from etl_assets.totesys import TOTESYS_TABLES
+from etl_assets.transformation.star_table import StarTable
 
-REPORTS = "reports"
-PAGE = "page"
-
-_SHOWN = 10
+_PREVIEW_ROWS = 10
 
 
-class NothingLoadedError(PermanentError):
-    """The warehouse has nothing to report on."""
-
-    def __init__(self) -> None:
-        super().__init__("nothing is loaded into the warehouse yet: materialize warehouse/* first")
-
-
-def declared() -> list[Report]:
-    """Read the reports, by their names.
-
-    Raises:
-        ReportError: a file is no report.
-    """
-    here = sorted(files(__package__).iterdir(), key=lambda file: file.name)
-    return [parse(file.name.removesuffix(".sql"), file.read_text()) for file in here if file.name.endswith(".sql")]
-
-
-def answers(connection: Connection, reports: Sequence[Report]) -> tuple[list[Answer], dict[str, float]]:
-    """Answer reports, all of one instant; give also how many seconds each took, by its name.
-
-    Raises:
-        NothingLoadedError: there is nothing to answer from.
-        ReportError: the database refuses a query, or it gives other columns than the report is drawn from.
-        DatabaseUnavailableError: the warehouse is down.
-    """
-    found, seconds = [], {}
-    with transaction(connection, "ISOLATION LEVEL REPEATABLE READ READ ONLY"):
-        loaded = last_loaded(connection)
-        if loaded is None:
-            raise NothingLoadedError
-        for report in reports:
-            started = monotonic()
-            try:
-                rows = connection.run(report.query)
-            except StatementRefusedError as error:
-                raise ReportError(report.name, str(error)) from error
-            columns = [column["name"] for column in connection.columns]
-            found.append(Answer(report=report, columns=columns, rows=rows, captured_at=captured_at_of(loaded)))
-            seconds[report.name] = monotonic() - started
-    return found, seconds
-
-
-def report_assets(reports: Sequence[Report], star_tables: Sequence[StarTable]) -> dg.AssetsDefinition:
-    """Make the report assets, and that of the page."""
+def report_assets(
+    reports: Sequence[Report], star_tables: Sequence[StarTable], source_tables: Sequence[Table] = TOTESYS_TABLES
+) -> dg.AssetsDefinition:
+    """Return the report assets, and the asset of their page, which also shows the state of the platform."""
     specs = [
         dg.AssetSpec(
             [REPORTS, report.name],
             deps=[[WAREHOUSE, star.name] for star in star_tables if f"{WAREHOUSE}.{star.name}" in report.query],
-            description=f"{report.title}. {report.answers}\n\n```sql\n{report.query}\n```",
+            description=f"{report.title}. {report.description}\n\n```sql\n{report.query}\n```",
             kinds={"sql"},
         )
         for report in reports
     ]
+    description = "All reports, and the state of the platform, on one self-contained HTML page."
+    page = dg.AssetSpec([REPORTS, "page"], deps=specs, description=description, kinds={"html"})
 
-    @dg.multi_asset(
-        name=REPORTS,
-        specs=[
-            *specs,
-            dg.AssetSpec(
-                [REPORTS, PAGE],
-                deps=specs,
-                description="All reports on one page of HTML, which needs nothing beside it.",
-                kinds={"html"},
-            ),
-        ],
-        can_subset=False,
-        retry_policy=RETRY_OUTAGES,
-    )
-    def answered(
-        warehouse_database: DatabaseResource, transformation_bucket: BucketResource
+    @dg.multi_asset(name=REPORTS, specs=[*specs, page], retry_policy=RETRY_OUTAGES)
+    def reports_and_page(
+        totesys: DatabaseResource,
+        warehouse_database: DatabaseResource,
+        ingestion_bucket: BucketResource,
+        transformation_bucket: BucketResource,
     ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
-        with permanent_failures_not_retried():
+        with permanent_errors_not_retried():
             with warehouse_database.connect() as connection:
-                found, seconds = answers(connection, reports)
+                answers, seconds = answer_reports(connection, reports)
+            status = read_status(
+                [table.name for table in source_tables],
+                [star.name for star in star_tables],
+                ingestion_bucket.open,
+                totesys.connect,
+                warehouse_database.connect,
+            )
             now = datetime.now(UTC)
-            html = page(found, now).encode()
             bucket = transformation_bucket.open()
-            with bucket.create(f"{REPORTS}/{stamp(now)}.html") as file:
-                file.write(html)
-        for answer in found:
-            facts = _facts(answer) | {"seconds_read": seconds[answer.report.name]}
-            yield dg.MaterializeResult(asset_key=[REPORTS, answer.report.name], metadata=facts)
-        yield dg.MaterializeResult(
-            asset_key=[REPORTS, PAGE],
-            metadata={
-                "dagster/uri": f"{bucket.url}/{REPORTS}/{stamp(now)}.html",
-                "dagster/row_count": sum(len(answer.rows) for answer in found),
-                "bytes": len(html),
-            },
-        )
+            key = f"{REPORTS}/{key_timestamp(now)}.html"
+            with bucket.create(key) as file:
+                file.write(render_page([*answers, *status_answers(status)], now).encode())
+        for answer in answers:
+            metadata = _metadata(answer) | {"seconds_read": seconds[answer.report.name]}
+            yield dg.MaterializeResult(asset_key=[REPORTS, answer.report.name], metadata=metadata)
+        rows = sum(len(answer.rows) for answer in answers)
+        metadata = {"dagster/uri": f"{bucket.url}/{key}", "dagster/row_count": rows, "bytes": file.size}
+        yield dg.MaterializeResult(asset_key=page.key, metadata=metadata)
 
-    return answered
+    return reports_and_page
 
 
-def _facts(answer: Answer) -> dict[str, Any]:
-    """Give what the asset page of a report shows: its chart and its first rows."""
-    schema = dg.TableSchema(
-        [dg.TableColumn(name, description=answer.report.units.get(name)) for name in answer.columns]
-    )
-    first = [
-        dg.TableRecord({name: shown(value) for name, value in zip(answer.columns, row, strict=True)})
-        for row in answer.rows[:_SHOWN]
+def _metadata(answer: Answer) -> dict[str, Any]:
+    """Return what Dagster's UI shows of an answer: its chart, first rows, columns and time."""
+    units = answer.report.units
+    schema = dg.TableSchema([dg.TableColumn(name, description=units.get(name)) for name in answer.columns])
+    records = [
+        dg.TableRecord(dict(zip(answer.columns, map(format_value, row), strict=True)))
+        for row in answer.rows[:_PREVIEW_ROWS]
     ]
-    facts: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "dagster/row_count": len(answer.rows),
         "dagster/column_schema": schema,
         "captured_at": dg.MetadataValue.timestamp(answer.captured_at.replace(tzinfo=UTC)),
-        "first_rows": dg.MetadataValue.table(first, schema),
+        "first_rows": dg.MetadataValue.table(records, schema),
     }
     if drawing := draw(answer):
         image = b64encode(drawing.encode()).decode()
-        facts["chart"] = dg.MetadataValue.md(f"![{label(answer.report.name)}](data:image/svg+xml;base64,{image})")
-    return facts
+        metadata["chart"] = dg.MetadataValue.md(f"![{label(answer.report.name)}](data:image/svg+xml;base64,{image})")
+    return metadata

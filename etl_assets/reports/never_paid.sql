@@ -1,11 +1,11 @@
--- title: Payments never paid, by the day of the week they were due
--- answers: Why are so many payments never marked as paid? All payments whose day was before that of the newest capture,
---   by the weekday of it, and by whether they were made on that very day.
+-- title: Unpaid payments by due weekday
+-- answers: Share of due payments that were never marked as paid, by weekday of the due date and by whether the payment
+--   was created before, on or after it. Counts payments due before the day of the latest capture.
 -- chart: bar x=weekday y=never_paid_percent series=made
 -- units: due: number of payments
 -- units: never_paid: number of payments
--- units: never_paid_percent: of those due
--- units: percent_of_all_never_paid: of all payments never paid
+-- units: never_paid_percent: of payments due
+-- units: percent_of_all_never_paid: of all unpaid payments
 WITH counted AS (
     SELECT payment_date, created_date, count(*) AS due, count(*) FILTER (WHERE NOT paid) AS never_paid
     FROM warehouse.fact_payment_current

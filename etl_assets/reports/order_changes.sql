@@ -1,11 +1,11 @@
--- title: How orders change after they are made
--- answers: What was edited in orders, how often, and by how much? Every version of an order compared with the one
---   before it. Captures see versions: edits before the first one, and those undone between two, are not known.
---   An edit is silent if last_updated does not tell of it; 'deleted' is an order that left totesys.
+-- title: Order changes after creation
+-- answers: Edits by column, found by comparing consecutive captured versions of each order. Edits before the first
+--   capture, or reverted before the next one, are not counted. Silent edits leave last_updated unchanged. Edits of the
+--   column deleted are orders deleted in totesys.
 -- chart: bar x=edited_column y=edits series=orders_of
 -- units: edits: number of edits
 -- units: silent_edits: number of edits
--- units: orders: orders edited
+-- units: orders: number of edited orders
 WITH versions AS (
     SELECT 'sales' AS orders_of, before.sales_order_id AS id, after.captured_at AS seen_at,
            (before.last_updated_date, before.last_updated_time) = (after.last_updated_date, after.last_updated_time)

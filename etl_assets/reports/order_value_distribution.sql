@@ -1,9 +1,9 @@
--- title: How much a sales order is worth
--- answers: How are the values of all sales orders distributed, in each currency? At most 21 classes of equal width,
---   chosen so that at most 1 % of the orders lie beyond them; these are a last class, without an upper end.
+-- title: Sales order value distribution
+-- answers: Number of sales orders by order value, in each currency. Up to 20 classes of equal width, and one without
+--   an upper bound for at most the top 1 % of the orders.
 -- chart: bar x=value_from y=orders facet=currency
--- units: value_from: money in the currency of the orders
--- units: value_to: money in the currency of the orders
+-- units: value_from: order currency
+-- units: value_to: order currency
 -- units: orders: number of orders
 WITH valued AS (
     SELECT currency_id, units_sold * unit_price AS value

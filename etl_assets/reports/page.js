@@ -1,37 +1,37 @@
 "use strict";
 
-const texts = new Intl.Collator("en", { numeric: true });
+const collator = new Intl.Collator("en", { numeric: true });
 
 function sort(header) {
   const ascending = header.getAttribute("aria-sort") !== "ascending";
   for (const other of header.parentElement.cells) other.removeAttribute("aria-sort");
   header.setAttribute("aria-sort", ascending ? "ascending" : "descending");
 
-  const compare = header.classList.contains("number") ? (a, b) => a - b : texts.compare;
+  const compare = header.classList.contains("number") ? (a, b) => a - b : collator.compare;
   const body = header.closest("table").tBodies[0];
-  const valued = [...body.rows].map((row) => [row.cells[header.cellIndex].dataset.value, row]);
-  valued.sort(([a], [b]) => (a === "") - (b === "") || (ascending ? compare(a, b) : compare(b, a)));
-  body.append(...valued.map(([, row]) => row));
+  const keyed = [...body.rows].map((row) => [row.cells[header.cellIndex].dataset.value, row]);
+  keyed.sort(([a], [b]) => (a === "") - (b === "") || (ascending ? compare(a, b) : compare(b, a)));
+  body.append(...keyed.map(([, row]) => row));
 }
 
-function separated(table, separator) {
-  const written = (cell) => {
+function toText(table, separator) {
+  const toField = (cell) => {
     let text = cell.dataset.value;
-    // A spreadsheet would take it for a formula.
+    // The quote stops spreadsheets from evaluating the text as a formula.
     if (!cell.classList.contains("number") && /^[=+\-@\t\r]/.test(text)) text = `'${text}`;
     return /["\t\r\n,]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
-  return [...table.rows].map((row) => [...row.cells].map(written).join(separator)).join("\r\n");
+  return [...table.rows].map((row) => [...row.cells].map(toField).join(separator)).join("\r\n");
 }
 
 const actions = {
   async copy(table) {
-    await navigator.clipboard.writeText(separated(table, "\t"));
+    await navigator.clipboard.writeText(toText(table, "\t"));
     return "Copied";
   },
   save(table) {
     const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob(["\ufeff", separated(table, ",")], { type: "text/csv" }));
+    link.href = URL.createObjectURL(new Blob(["\ufeff", toText(table, ",")], { type: "text/csv" }));
     link.download = `${table.dataset.name}.csv`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
@@ -46,7 +46,7 @@ for (const section of document.querySelectorAll("section")) {
   section.querySelector(".actions").hidden = false;
   for (const button of section.querySelectorAll("[data-action]")) {
     const action = button.dataset.action;
-    button.hidden = action === "copy" && !navigator.clipboard; // only files and https have it
+    button.hidden = action === "copy" && !navigator.clipboard; // secure contexts only: https:, file:, localhost
     button.addEventListener("click", async () => {
       section.querySelector("output").value = await actions[action](section.querySelector("table"));
     });

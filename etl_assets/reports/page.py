@@ -1,6 +1,6 @@
-"""All answers on one page: a file that needs nothing beside it, and may ask for nothing.
+"""Renders all answers as one self-contained HTML page.
 
-`page.html` is its template. `page.css` and `page.js` are put into it, and are all that it lets a browser apply.
+`page.html` is the template; `page.css` and `page.js` are inlined. Its content security policy allows nothing else.
 """
 
 from base64 import b64encode
@@ -12,40 +12,34 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from etl_assets.reports.charts import described, draw
-from etl_assets.reports.declare import Answer, Value, in_utc, instant, is_number, label, shown
+from etl_assets.reports.charts import alt_text, draw
+from etl_assets.reports.report import Answer, Value, format_time, format_value, in_utc, is_number, label
 
-_LONG = 30
-_HERE = Path(__file__).parent
-
-
-def page(answers: Iterable[Answer], made_at: datetime) -> str:
-    """Give the page of some answers, as HTML."""
-    style, script = ((_HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    return _TEMPLATES.get_template("page.html").render(
-        answers=list(answers),
-        made_at=made_at,
-        policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:; "
-        "base-uri 'none'; form-action 'none'",
-        style=style,
-        script=script,
-    )
+_MAX_SHORT_LENGTH = 30
+_FOLDER = Path(__file__).parent
 
 
-def _hash(text: str) -> str:
-    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
+def render_page(answers: Iterable[Answer], generated_at: datetime) -> str:
+    """Return the HTML page of answers."""
+    style, script = ((_FOLDER / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    template = _TEMPLATES.get_template("page.html")
+    return template.render(answers=list(answers), generated_at=generated_at, style=style, script=script)
 
 
-def _kind(column: str, answer: Answer) -> str:
-    """Tell how a column of a table is laid out and sorted."""
-    there = [value for value in answer.column(column) if value is not None]
-    if there and all(map(is_number, there)):
+def _sha256(text: str) -> str:
+    return b64encode(sha256(text.encode()).digest()).decode()
+
+
+def _column_class(column: str, answer: Answer) -> str:
+    """Return the CSS class of a column, by which it is laid out and sorted."""
+    values = [value for value in answer.column(column) if value is not None]
+    if values and all(map(is_number, values)):
         return "number"
-    return "long" if any(len(str(value)) > _LONG for value in there) else "short"
+    return "long" if any(len(str(value)) > _MAX_SHORT_LENGTH for value in values) else "short"
 
 
 def _raw(value: Value) -> str:
-    """Give a value as other programs read it, and as it sorts."""
+    """Return a value as text for sorting and CSV; empty for null."""
     if value is None:
         return ""
     if isinstance(value, datetime):
@@ -54,7 +48,7 @@ def _raw(value: Value) -> str:
 
 
 _TEMPLATES = Environment(
-    loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
-_TEMPLATES.globals |= {"described": described, "draw": draw}
-_TEMPLATES.filters |= {"instant": instant, "kind": _kind, "label": label, "raw": _raw, "shown": shown}
+_TEMPLATES.globals |= {"alt_text": alt_text, "draw": draw, "format_time": format_time, "format_value": format_value}
+_TEMPLATES.filters |= {"column_class": _column_class, "label": label, "raw": _raw, "sha256": _sha256}

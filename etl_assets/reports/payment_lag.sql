@@ -1,11 +1,11 @@
--- title: Payment, compared with the day agreed on in the order
--- answers: How long after the day agreed on in the order was its payment made, or has it been waited for? All orders
---   whose day was before that of the newest capture; refunds apart. What is paid was paid on its payment_date, what is
---   not is waited for until the newest capture.
+-- title: Payment lag against the agreed date
+-- answers: Days from the agreed date to the payment date, or to the latest capture if the order is not paid or its
+--   payment is not known. Counts orders with an agreed date before the day of the latest capture; refunds are not
+--   counted.
 -- chart: bar x=lag y=orders series=state stacked=yes facet=kind
--- units: orders: number of orders, one for each payment
--- units: percent_of_orders: of this kind
--- units: mean_days: from the day agreed on
+-- units: orders: number of orders, one per payment
+-- units: percent_of_orders: of orders of this kind
+-- units: mean_days: days after the agreed date
 WITH agreed AS (
     SELECT 'sale' AS kind, transaction_id, agreed_payment_date
     FROM warehouse.fact_sales_order_current

@@ -1,12 +1,12 @@
--- title: What became of the payments due
--- answers: Which payments were paid on the day they were due, early, late or never? All payments whose day
---   was before that of the newest capture. A payment is paid from the last_updated of its first version that is;
---   if that is still when it was made, it is not known when.
+-- title: Payments due by outcome
+-- answers: Payments paid on the due date, early, late or never. Counts payments due before the day of the latest
+--   capture. The time of payment is the last_updated of the first paid version; if that is still the creation time,
+--   the day is unknown.
 -- chart: bar x=currency y=payments series=outcome stacked=yes facet=kind
 -- units: payments: number of payments
--- units: percent_of_payments: of those due of this kind in this currency
--- units: amount: money in the currency of the payments
--- units: mean_days_late: of what was paid
+-- units: percent_of_payments: of payments due of this kind in this currency
+-- units: amount: payment currency
+-- units: mean_days_late: payments with a known day of payment
 WITH marked AS (
     SELECT payment_id, min(last_updated_date + last_updated_time) AS marked_at
     FROM warehouse.fact_payment

@@ -1,11 +1,11 @@
--- title: The platform: what is in the warehouse, and how fresh it is
--- answers: How large is each star table, how many rows were loaded into it, when did it last change, and how old are
---   the newest capture and the newest load? Days are of UTC.
+-- title: Warehouse contents and freshness
+-- answers: Size, loaded rows and latest change of each star table, and the age of the latest capture and load. Days
+--   are UTC.
 -- chart: bar x=star_table y=loaded horizontal=yes
 -- units: loaded: rows inserted or replaced since the first load
 -- units: loaded_today: rows
 -- units: loaded_last_7_days: rows
--- units: kilobytes: on disk, with indexes
+-- units: kilobytes: on disk, including indexes
 -- units: newest_capture_age: minutes
 -- units: newest_load_age: minutes
 WITH loaded AS (

@@ -1,8 +1,8 @@
 -- title: Purchase spend by month and counterparty
--- answers: Whom do we buy from, and for how much? The 12 months up to the newest purchase order, which may not be over.
---   The first 5 counterparties of these months in each currency, and all others as one.
+-- answers: Spend with the top 5 counterparties in each currency, and with all others together, over the 12 months up
+--   to the latest purchase order. The last month may be incomplete.
 -- chart: bar x=month y=spend series=counterparty stacked=yes facet=currency
--- units: spend: money in the currency of the orders, before refunds
+-- units: spend: order currency, before refunds
 -- units: orders: number of orders
 WITH spent AS (
     SELECT date_trunc('month', created_date)::date AS month,

@@ -1,9 +1,8 @@
 -- title: Revenue by month and currency
--- answers: What did we sell each month, in each currency? The 36 months up to the newest order;
---   the newest month may not be over.
+-- answers: Sales revenue over the 36 months up to the latest order. The last month may be incomplete.
 -- chart: line x=month y=revenue series=currency
--- units: revenue: money in the currency of the orders, before refunds
--- units: mean_order_value: money in the currency of the orders
+-- units: revenue: order currency, before refunds
+-- units: mean_order_value: order currency
 -- units: units: bags
 -- units: orders: number of orders
 WITH monthly AS (

@@ -1,8 +1,8 @@
 -- title: Sales by country
--- answers: Where do the companies that buy from us have their legal address? Sales of the 12 months up to
---   the newest order, the first 15 countries by revenue in each currency.
+-- answers: Sales by country of the buyer's legal address, over the 12 months up to the latest order. The top 15
+--   countries by revenue in each currency.
 -- chart: bar x=country y=revenue facet=currency
--- units: revenue: money in the currency of the orders, before refunds
+-- units: revenue: order currency, before refunds
 -- units: units: bags
 -- units: orders: number of orders
 WITH sold AS (

@@ -1,8 +1,8 @@
--- title: Staff league: the top 5 of each quarter
--- answers: Who sold most in each of the 4 quarters up to the newest order? The first 5 by revenue
---   in each currency; the newest quarter may not be over. rank_before is the rank in the quarter before, if any.
+-- title: Top 5 sales staff by quarter
+-- answers: The staff with the most revenue in each currency, over the 4 quarters up to the latest order. The last
+--   quarter may be incomplete. rank_before is the rank in the previous quarter, if any.
 -- chart: bar x=staff y=revenue facet=league
--- units: revenue: money in the currency of the orders, before refunds
+-- units: revenue: order currency, before refunds
 -- units: units: bags
 -- units: orders: number of orders
 WITH sold AS (

@@ -1,8 +1,8 @@
--- title: Top 10 designs in each currency
--- answers: Which designs earned most in the 12 months up to the newest order, and how do they rank by bags sold?
---   The first 10 by revenue in each currency. Names are shared by many designs, so the number of the design is added.
+-- title: Top 10 designs by currency
+-- answers: The designs with the most revenue in each currency over the 12 months up to the latest order, and their rank
+--   by bags sold. Design names are not unique, so the design id is appended.
 -- chart: bar x=design y=revenue facet=currency
--- units: revenue: money in the currency of the orders, before refunds
+-- units: revenue: order currency, before refunds
 -- units: units: bags
 -- units: orders: number of orders
 WITH sold AS (

@@ -1,4 +1,4 @@
--- The schema of totesys, as its Prisma migrations left it.
+-- The schema of totesys, as its Prisma migrations created it.
 
 CREATE TYPE "TransactionType" AS ENUM ('SALE', 'PURCHASE');
 CREATE TYPE "PaymentTypeName" AS ENUM ('SALES_RECEIPT', 'SALES_REFUND', 'PURCHASE_PAYMENT', 'PURCHASE_REFUND');

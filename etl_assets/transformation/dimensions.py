@@ -1,4 +1,4 @@
-"""The dimensions. A row is an entity as it stood at one capture; the warehouse keeps the latest.
+"""The dimensions. A row is an entity as of one capture; the warehouse keeps the latest.
 
 A new dimension is one more function here and nowhere else.
 """
@@ -10,8 +10,8 @@ import pandas as pd
 import pyarrow as pa
 import pycountry
 
-from etl_assets.tables import CAPTURED_AT, about, columns, optional
-from etl_assets.transformation.declare import star_table
+from etl_assets.schema.columns import CAPTURED_AT, about, columns, optional
+from etl_assets.transformation.star_table import star_table
 
 _DATE = pd.ArrowDtype(pa.date32())
 _STRING = pd.ArrowDtype(pa.string())
@@ -25,14 +25,14 @@ _ADDRESS_COLUMNS = ("address_line_1", "address_line_2", "district", "city", "pos
         year=about("Year.", pa.int32()),
         month=about("Month, 1 to 12.", pa.int32()),
         day=about("Day of the month, 1 to 31.", pa.int32()),
-        day_of_week=about("Day of the week: 1 is Monday, 7 is Sunday.", pa.int32()),
+        day_of_week=about("Day of the week, 1 (Monday) to 7 (Sunday).", pa.int32()),
         day_name=about("Monday to Sunday.", pa.string()),
         month_name=about("January to December.", pa.string()),
         quarter=about("Quarter of the year, 1 to 4.", pa.int32()),
     ),
 )
 def dim_date(**facts: pd.DataFrame) -> pd.DataFrame:
-    """Every day of every calendar year that a date of a fact falls in. Days of the week are ISO: Monday is 1."""
+    """Every day of each calendar year that a date of a fact falls in. Days of the week follow ISO 8601: Monday is 1."""
     years = pd.concat(
         pd.DataFrame({CAPTURED_AT: rows[CAPTURED_AT], "year": rows[column].dt.year})
         for rows in facts.values()
@@ -69,7 +69,7 @@ def dim_date(**facts: pd.DataFrame) -> pd.DataFrame:
     ),
 )
 def dim_staff(staff: pd.DataFrame, department: pd.DataFrame) -> pd.DataFrame:
-    """Members of staff as they are now, each with the department they belong to."""
+    """Members of staff, each with their department."""
     return staff.merge(department, how="left", on=["department_id", CAPTURED_AT], validate="m:1")
 
 
@@ -88,7 +88,7 @@ def dim_staff(staff: pd.DataFrame, department: pd.DataFrame) -> pd.DataFrame:
     derived_from={"location_id": "address.address_id"},
 )
 def dim_location(address: pd.DataFrame) -> pd.DataFrame:
-    """Addresses that orders are delivered to, as they are now."""
+    """Addresses that orders are delivered to."""
     return address.rename(columns={"address_id": "location_id"})
 
 
@@ -97,12 +97,12 @@ def dim_location(address: pd.DataFrame) -> pd.DataFrame:
     columns=columns(
         currency_id=pa.int32(),
         currency_code=pa.string(),
-        currency_name=about("Name of the currency by ISO 4217.", pa.string()),
+        currency_name=about("ISO 4217 name of the currency.", pa.string()),
     ),
     derived_from={"currency_name": "currency.currency_code"},
 )
 def dim_currency(currency: pd.DataFrame) -> pd.DataFrame:
-    """Currencies of orders and payments, with their names by ISO 4217."""
+    """Currencies of orders and payments, with their ISO 4217 names."""
     return currency.assign(currency_name=currency["currency_code"].map(_currency_name).astype(_STRING))
 
 
@@ -116,7 +116,7 @@ def _currency_name(code: str) -> str | None:
     columns=columns(design_id=pa.int32(), design_name=pa.string(), file_location=pa.string(), file_name=pa.string()),
 )
 def dim_design(design: pd.DataFrame) -> pd.DataFrame:
-    """Designs of tote bags, as they are now."""
+    """Designs of tote bags."""
     return design
 
 
@@ -139,7 +139,7 @@ def dim_design(design: pd.DataFrame) -> pd.DataFrame:
     },
 )
 def dim_counterparty(counterparty: pd.DataFrame, address: pd.DataFrame) -> pd.DataFrame:
-    """Companies that buy from us or sell to us, as they are now, each with its legal address."""
+    """Companies that buy from us or sell to us, each with its legal address."""
     legal_address = address.rename(
         columns={"address_id": "legal_address_id", "phone": "counterparty_legal_phone_number"}
         | {column: f"counterparty_legal_{column}" for column in _ADDRESS_COLUMNS}
@@ -148,8 +148,7 @@ def dim_counterparty(counterparty: pd.DataFrame, address: pd.DataFrame) -> pd.Da
 
 
 @star_table(
-    primary_key=("payment_type_id",),
-    columns=columns(payment_type_id=pa.int32(), payment_type_name=pa.string()),
+    primary_key=("payment_type_id",), columns=columns(payment_type_id=pa.int32(), payment_type_name=pa.string())
 )
 def dim_payment_type(payment_type: pd.DataFrame) -> pd.DataFrame:
     """Kinds of payment."""
@@ -166,5 +165,5 @@ def dim_payment_type(payment_type: pd.DataFrame) -> pd.DataFrame:
     ),
 )
 def dim_transaction(transaction: pd.DataFrame) -> pd.DataFrame:
-    """Transactions, each with the sales or purchase order it belongs to."""
+    """Transactions, each with its sales or purchase order."""
     return transaction

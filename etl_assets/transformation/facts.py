@@ -1,4 +1,4 @@
-"""The facts. A row is an order or a payment as it stood at one capture.
+"""The facts. A row is an order or a payment as of one capture.
 
 A new fact is one more function here and nowhere else.
 """
@@ -6,14 +6,14 @@ A new fact is one more function here and nowhere else.
 import pandas as pd
 import pyarrow as pa
 
-from etl_assets.tables import MONEY, about, columns
-from etl_assets.transformation.declare import star_table
+from etl_assets.schema.columns import MONEY, about, columns
+from etl_assets.transformation.star_table import star_table
 
-_STAMPS = {
-    "created_date": about("Day the row was made, UTC.", pa.date32()),
-    "created_time": about("Time of that day.", pa.time64("us")),
-    "last_updated_date": about("Day the row was last said to be changed, UTC.", pa.date32()),
-    "last_updated_time": about("Time of that day.", pa.time64("us")),
+_TIMESTAMPS = {
+    "created_date": about("Date the row was created, UTC.", pa.date32()),
+    "created_time": about("Time the row was created, UTC.", pa.time64("us")),
+    "last_updated_date": about("Date of the last recorded update, UTC. Some edits do not record one.", pa.date32()),
+    "last_updated_time": about("Time of the last recorded update, UTC.", pa.time64("us")),
 }
 _DATE_KEYS = {"created_date": "dim_date", "last_updated_date": "dim_date"}
 _AGREED_KEYS = {
@@ -23,14 +23,9 @@ _AGREED_KEYS = {
 }
 
 
-def _stamps_of(table: str) -> dict[str, str]:
-    created, updated = f"{table}.created_at", f"{table}.last_updated"
-    return {
-        "created_date": created,
-        "created_time": created,
-        "last_updated_date": updated,
-        "last_updated_time": updated,
-    }
+def _timestamps_of(table: str) -> dict[str, str]:
+    created = dict.fromkeys(("created_date", "created_time"), f"{table}.created_at")
+    return created | dict.fromkeys(("last_updated_date", "last_updated_time"), f"{table}.last_updated")
 
 
 @star_table(
@@ -46,22 +41,22 @@ def _stamps_of(table: str) -> dict[str, str]:
     },
     columns=columns(
         sales_order_id=pa.int32(),
-        **_STAMPS,
+        **_TIMESTAMPS,
         sales_staff_id=pa.int32(),
         counterparty_id=pa.int32(),
         units_sold=pa.int32(),
         unit_price=MONEY,
         currency_id=pa.int32(),
         design_id=pa.int32(),
-        agreed_payment_date=about("Day of payment agreed on.", pa.date32()),
-        agreed_delivery_date=about("Day of delivery agreed on.", pa.date32()),
+        agreed_payment_date=about("Agreed date of payment.", pa.date32()),
+        agreed_delivery_date=about("Agreed date of delivery.", pa.date32()),
         agreed_delivery_location_id=pa.int32(),
     ),
-    derived_from=_stamps_of("sales_order") | {"sales_staff_id": "sales_order.staff_id"},
+    derived_from=_timestamps_of("sales_order") | {"sales_staff_id": "sales_order.staff_id"},
 )
 def fact_sales_order(sales_order: pd.DataFrame) -> pd.DataFrame:
-    """Sales orders: every version of each that a capture saw."""
-    return _split_stamps(sales_order).rename(columns={"staff_id": "sales_staff_id"})
+    """Sales orders: every version that a capture saw."""
+    return _split_timestamps(sales_order).rename(columns={"staff_id": "sales_staff_id"})
 
 
 @star_table(
@@ -76,22 +71,22 @@ def fact_sales_order(sales_order: pd.DataFrame) -> pd.DataFrame:
     },
     columns=columns(
         purchase_order_id=pa.int32(),
-        **_STAMPS,
+        **_TIMESTAMPS,
         staff_id=pa.int32(),
         counterparty_id=pa.int32(),
         item_code=pa.string(),
         item_quantity=pa.int32(),
         item_unit_price=MONEY,
         currency_id=pa.int32(),
-        agreed_delivery_date=about("Day of delivery agreed on.", pa.date32()),
-        agreed_payment_date=about("Day of payment agreed on.", pa.date32()),
+        agreed_delivery_date=about("Agreed date of delivery.", pa.date32()),
+        agreed_payment_date=about("Agreed date of payment.", pa.date32()),
         agreed_delivery_location_id=pa.int32(),
     ),
-    derived_from=_stamps_of("purchase_order"),
+    derived_from=_timestamps_of("purchase_order"),
 )
 def fact_purchase_order(purchase_order: pd.DataFrame) -> pd.DataFrame:
-    """Purchase orders: every version of each that a capture saw."""
-    return _split_stamps(purchase_order)
+    """Purchase orders: every version that a capture saw."""
+    return _split_timestamps(purchase_order)
 
 
 @star_table(
@@ -107,23 +102,23 @@ def fact_purchase_order(purchase_order: pd.DataFrame) -> pd.DataFrame:
     },
     columns=columns(
         payment_id=pa.int32(),
-        **_STAMPS,
+        **_TIMESTAMPS,
         transaction_id=pa.int32(),
         counterparty_id=pa.int32(),
         payment_amount=MONEY,
         currency_id=pa.int32(),
         payment_type_id=pa.int32(),
         paid=pa.bool_(),
-        payment_date=about("Day the payment is due or was made.", pa.date32()),
+        payment_date=about("Date the payment is due or was made.", pa.date32()),
     ),
-    derived_from=_stamps_of("payment"),
+    derived_from=_timestamps_of("payment"),
 )
 def fact_payment(payment: pd.DataFrame) -> pd.DataFrame:
-    """Payments due or made: every version of each that a capture saw. Account numbers stay in totesys."""
-    return _split_stamps(payment)
+    """Payments due or made: every version that a capture saw. Bank account numbers are not copied."""
+    return _split_timestamps(payment)
 
 
-def _split_stamps(rows: pd.DataFrame) -> pd.DataFrame:
+def _split_timestamps(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(
         created_date=rows["created_at"].dt.date,
         created_time=rows["created_at"].dt.time,

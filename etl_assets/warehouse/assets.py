@@ -1,234 +1,178 @@
 """The warehouse assets: one op for all, because a load is one transaction."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 
-from etl_assets.buckets import Bucket
-from etl_assets.captures import Capture, in_partition
-from etl_assets.catalogue import PREVIEWED, described, masked, preview, table_metadata
-from etl_assets.databases import Connection, DatabaseResource
-from etl_assets.failures import RETRY_OUTAGES, permanent_failures_not_retried
-from etl_assets.ingestion import CAPTURE_TO_LOAD, PARTITIONS_A_RUN, TOTESYS
-from etl_assets.metrics import publish_load
-from etl_assets.storage import BucketResource, StarFile, open_star
-from etl_assets.tables import Table
-from etl_assets.transformation.assets import TRANSFORMATION
-from etl_assets.transformation.declare import StarTable, sources
-from etl_assets.warehouse.audit import Audit, audit
-from etl_assets.warehouse.load import Load, TableLoad, load
-from etl_assets.warehouse.quarantine import SetApart
-from etl_assets.warehouse.schema import WAREHOUSE
+from etl_assets.adapters.metrics import publish_load
+from etl_assets.adapters.postgres import Connection, transaction
+from etl_assets.adapters.resources import BucketResource, DatabaseResource
+from etl_assets.catalog.metadata import lineage_markdown, masked_rejection, preview, table_metadata
+from etl_assets.catalog.partitions import ETL_POOL, MAX_PARTITIONS_PER_RUN
+from etl_assets.catalog.retries import RETRY_OUTAGES, permanent_errors_not_retried
+from etl_assets.catalog.stages import LOAD_OP, TOTESYS, TRANSFORMATION, WAREHOUSE
+from etl_assets.ingestion.manifest import Capture, list_partition
+from etl_assets.schema.rows import PREVIEW_ROWS
+from etl_assets.schema.table import Catalog
+from etl_assets.transformation.parquet_files import StarFile, StarRows
+from etl_assets.transformation.star_table import StarTable, source_lineage
+from etl_assets.warehouse.audit import audit
+from etl_assets.warehouse.checks import NO_REJECTED_ROWS, LoadedTable, checks_of
+from etl_assets.warehouse.loader import Load, TableLoad, load
+from etl_assets.warehouse.quarantine import QuarantinedRow
 
-_SHOWN = 20
-# A backfill loads oldest first, a run after the other: none before the partition that precedes it, if that is in it.
-_PREDECESSOR = dg.TimeWindowPartitionMapping(start_offset=-1, end_offset=-1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Check:
-    """What must be true of a table of the warehouse: that there are no rows of which `count` counts."""
-
-    name: str
-    description: str
-    counted: str
-    count: Callable[[Sequence[TableLoad], Audit], int]
-    facts_only: bool = False
-
-
-NOTHING_REJECTED = _Check(
-    name="nothing_rejected",
-    description="Every row is here as it now is in totesys. One that is not is told of once, under `first`, and "
-    "stays in warehouse.rejected or warehouse.waiting until it is mended there.",
-    counted="outstanding",
-    count=lambda _, audited: audited.outstanding,
-)
-
-_CHECKS = (
-    NOTHING_REJECTED,
-    _Check(
-        name="repaired_rows",
-        description="A full capture found nothing that those before had missed.",
-        counted="repaired_rows",
-        count=lambda loads, _: sum(loaded.repaired for loaded in loads),
-    ),
-    _Check(
-        name="keys_unique",
-        description="No two rows have one key.",
-        counted="duplicates",
-        count=lambda _, audited: audited.duplicates,
-    ),
-    _Check(
-        name="foreign_keys_resolve",
-        description="Every row that a row refers to is here.",
-        counted="dangling",
-        count=lambda _, audited: audited.dangling,
-        facts_only=True,
-    ),
-    _Check(
-        name="current_unique",
-        description="The view of the present has each of the newest facts once, and none that was deleted.",
-        counted="not once",
-        count=lambda _, audited: audited.not_current,
-        facts_only=True,
-    ),
-    _Check(
-        name="rows_match_capture",
-        description="The load brought as many rows as the capture's manifest tells of, and after a full capture as "
-        "many are present; those set apart are told by `nothing_rejected`.",
-        counted="rows too many or too few",
-        count=lambda loads, _: sum(loaded.unmatched for loaded in loads),
-        facts_only=True,
-    ),
-)
+_MAX_ROWS_SHOWN = 20
+_TOGETHER = "Materialized with all tables of the warehouse only: a load writes them in one transaction."
+# A backfill loads oldest first: a partition waits for the one before it, if that is in the backfill too.
+_PREVIOUS_PARTITION = dg.TimeWindowPartitionMapping(start_offset=-1, end_offset=-1)
 
 
 def warehouse_assets(
-    star_tables: Sequence[StarTable],
-    source_tables: Sequence[Table],
-    partitions: dg.TimeWindowPartitionsDefinition,
-    freshness: dg.FreshnessPolicy,
+    catalog: Catalog[StarTable], partitions: dg.TimeWindowPartitionsDefinition, freshness: dg.FreshnessPolicy
 ) -> dg.AssetsDefinition:
-    """Make the warehouse assets."""
-    tables: dict[str, Table] = {table.name: table for table in (*source_tables, *star_tables)}
+    """Build the warehouse assets."""
+    keys = {star.name: dg.AssetKey([WAREHOUSE, star.name]) for star in catalog.stars}
 
     @dg.multi_asset(
-        name=WAREHOUSE,
-        specs=[_spec(star, tables, freshness) for star in star_tables],
-        check_specs=[
-            dg.AssetCheckSpec(check.name, asset=[WAREHOUSE, star.name], description=check.description)
-            for star in star_tables
-            for check in _checks(star)
-        ],
+        name=LOAD_OP,
+        specs=[_spec(star, catalog, freshness) for star in catalog.stars],
+        ins={star.name: dg.AssetIn(key=[TRANSFORMATION, star.name]) for star in catalog.stars},
+        check_specs=[check.spec(keys[star.name]) for star in catalog.stars for check in checks_of(star)],
         partitions_def=partitions,
-        backfill_policy=dg.BackfillPolicy.multi_run(PARTITIONS_A_RUN),
+        backfill_policy=dg.BackfillPolicy.multi_run(MAX_PARTITIONS_PER_RUN),
         can_subset=False,
         retry_policy=RETRY_OUTAGES,
-        pool=CAPTURE_TO_LOAD,
+        pool=ETL_POOL,
     )
     def warehouse(
         context: dg.AssetExecutionContext,
         warehouse_database: DatabaseResource,
         ingestion_bucket: BucketResource,
-        transformation_bucket: BucketResource,
-    ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
+        **star_rows: StarRows,
+    ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         loads: list[Mapping[str, TableLoad]] = []
-        by_name = {star.name: star for star in star_tables}
-        with permanent_failures_not_retried(), warehouse_database.connect() as connection:
-            bucket = transformation_bucket.open()
+        with permanent_errors_not_retried(), warehouse_database.connect() as connection:
             for partition in context.partition_keys:
-                captures = in_partition(ingestion_bucket.open(), partition)
-                loaded = _load(context, connection, star_tables, bucket, partition, captures)
+                captures = list_partition(ingestion_bucket.open(), partition)
+                loaded = _load_partition(context, connection, catalog, star_rows, partition, captures)
                 loads.append(loaded.tables)
-                _tell(context, tables, loaded)
-            audits = {
-                star.name: audit(connection, star, {column: by_name[to] for column, to in star.foreign_keys.items()})
-                for star in star_tables
-            }
-        for star in star_tables:
-            of_star = [loaded[star.name] for loaded in loads]
-            yield dg.MaterializeResult(
-                asset_key=[WAREHOUSE, star.name],
-                check_results=[_evaluated(check, star, tables, of_star, audits[star.name]) for check in _checks(star)],
-            )
+                _log_load(context, catalog, partition, captures, loaded)
+            with transaction(connection, snapshot=True):
+                audits = {star.name: audit(connection, star, catalog.references(star)) for star in catalog.stars}
+        for star in catalog.stars:
+            table = LoadedTable([tables[star.name] for tables in loads], audits[star.name])
+            yield dg.MaterializeResult(asset_key=keys[star.name])
+            for check in checks_of(star):  # not as its check_results: Dagster looks up the materialization twice then
+                metadata = _quarantine_metadata(catalog, table) if check is NO_REJECTED_ROWS else None
+                yield check.result(keys[star.name], check.count(table), metadata)
 
     return warehouse
 
 
-def _spec(star: StarTable, tables: Mapping[str, Table], freshness: dg.FreshnessPolicy) -> dg.AssetSpec:
+def _spec(star: StarTable, catalog: Catalog[StarTable], freshness: dg.FreshnessPolicy) -> dg.AssetSpec:
     upstream = [TRANSFORMATION, star.name]
-    origins = {column: [(upstream, column)] for column in star.columns.names}
-    in_the_end = {
-        column: [((TOTESYS, source.table), source.column) for source in made_of]
-        for column, made_of in sources(star, tables).items()
+    source_columns = {
+        column: [((TOTESYS, source.table), source.column) for source in sources]
+        for column, sources in source_lineage(star, catalog).items()
     }
     return dg.AssetSpec(
         [WAREHOUSE, star.name],
-        deps=[upstream, dg.AssetDep([WAREHOUSE, star.name], partition_mapping=_PREDECESSOR)],
-        description=described(star.description, in_the_end),
+        deps=[upstream, dg.AssetDep([WAREHOUSE, star.name], partition_mapping=_PREVIOUS_PARTITION)],
+        description=lineage_markdown(f"{star.description} {_TOGETHER}", source_columns),
         metadata=table_metadata(
-            star, origins=origins, table_name=f"{WAREHOUSE}.{star.name}", versioned=bool(star.record_id)
+            star,
+            origins={column: [(upstream, column)] for column in star.columns.names},
+            table_name=f"{WAREHOUSE}.{star.name}",
+            versioned=star.keeps_every_version,
         ),
         kinds={"postgres", "table"},
         freshness_policy=freshness,
-    )
+    ).with_io_manager_key("warehouse_io_manager")
 
 
-def _load(
+def _load_partition(
     context: dg.AssetExecutionContext,
     connection: Connection,
-    star_tables: Sequence[StarTable],
-    bucket: Bucket,
+    catalog: Catalog[StarTable],
+    star_rows: Mapping[str, StarRows],
     partition: str,
     captures: Sequence[Capture],
 ) -> Load:
-    """Load a partition, and note what is to be shown of it."""
+    """Load a partition, and attach the metadata of each table."""
     ids = {capture.id for capture in captures}
     with ExitStack() as stack:
         files: dict[str, StarFile] = {
-            star.name: stack.enter_context(open_star(bucket, star.name, partition, ids)) for star in star_tables
+            name: stack.enter_context(rows.open(partition, ids)) for name, rows in star_rows.items()
         }
-        loaded = load(connection, star_tables, captures, files)
-        for star in star_tables:
+        loaded = load(connection, catalog, captures, files)
+        for star in catalog.stars:
             table = loaded.tables[star.name]
-            first = next(files[star.name].rows.iter_batches(PREVIEWED, use_threads=False), None)
-            facts: dict[str, Any] = {
+            first = next(files[star.name].rows.iter_batches(PREVIEW_ROWS, use_threads=False), None)
+            metadata: dict[str, Any] = {
                 "dagster/row_count": table.changed,
                 "rows_read": table.read,
                 "deleted": table.deleted,
-                "rejected": len(table.set_apart),
+                "rejected": len(table.quarantined),
                 "captures": len(captures),
                 "seconds_read": table.seconds_read,
                 "seconds_write": table.seconds_write,
                 "preview": preview(star, first.to_pylist() if first else []),
             }
             if captures:
-                facts["captured_at"] = dg.MetadataValue.timestamp(captures[-1].captured_at.replace(tzinfo=UTC))
-            context.add_asset_metadata(facts, asset_key=[WAREHOUSE, star.name], partition_key=partition)
+                metadata["captured_at"] = dg.MetadataValue.timestamp(captures[-1].captured_at.replace(tzinfo=UTC))
+            context.add_asset_metadata(metadata, asset_key=[WAREHOUSE, star.name], partition_key=partition)
     return loaded
 
 
-def _tell(context: dg.AssetExecutionContext, tables: Mapping[str, Table], loaded: Load) -> None:
-    """Tell the log what was loaded, and CloudWatch that there was a load."""
+def _log_load(
+    context: dg.AssetExecutionContext,
+    catalog: Catalog[StarTable],
+    partition: str,
+    captures: Sequence[Capture],
+    loaded: Load,
+) -> None:
+    """Log what was loaded and what was not, and publish the metrics of new captures."""
     rows = sum(table.changed for table in loaded.tables.values())
-    context.log.info(f"loaded {len(loaded.taken)} captures, {rows} rows", extra={"rows": rows})
-    for table in loaded.tables.values():
-        for row in _shown(tables, table.set_apart):
+    context.log.info(f"loaded {len(loaded.new_captures)} captures, {rows} rows", extra={"rows": rows})
+    if loaded.ungranted:
+        context.log.warning(loaded.ungranted)
+    for name, table in loaded.tables.items():
+        if table.read or table.changed:
+            context.log.info(
+                f"loaded {table.changed} changed rows of {table.read} into {name}",
+                extra={
+                    "table": name,
+                    "partition": partition,
+                    "rows": table.changed,
+                    "rows_read": table.read,
+                    "deleted": table.deleted,
+                    "rejected": len(table.quarantined),
+                    "captures": [capture.id for capture in captures],
+                },
+            )
+        for row in _masked(catalog, table.quarantined):
             context.log.error(
                 f"not loaded: {row.table} {row.key}, column {row.column}, value {row.value!r}: {row.reason}",
                 extra=asdict(row),
             )
-    if loaded.taken:
+    if loaded.new_captures:
         now = datetime.now(UTC)
-        ages = [(now - capture.captured_at.replace(tzinfo=UTC)).total_seconds() for capture in loaded.taken]
+        ages = [(now - capture.captured_at.replace(tzinfo=UTC)).total_seconds() for capture in loaded.new_captures]
         publish_load(context, ages, rows)
 
 
-def _shown(tables: Mapping[str, Table], rows: Sequence[SetApart]) -> list[SetApart]:
-    """Give the first rows as they may be shown."""
-    return [replace(row, value=masked(tables[row.table], row.column, row.value)) for row in rows[:_SHOWN]]
+def _quarantine_metadata(catalog: Catalog[StarTable], table: LoadedTable) -> Mapping[str, Any]:
+    rows = [row for load in table.loads for row in load.quarantined]
+    return {"new": len(rows), "first": dg.MetadataValue.json([asdict(row) for row in _masked(catalog, rows)])}
 
 
-def _checks(star: StarTable) -> list[_Check]:
-    return [check for check in _CHECKS if star.record_id or not check.facts_only]
-
-
-def _evaluated(
-    check: _Check, star: StarTable, tables: Mapping[str, Table], loads: Sequence[TableLoad], audited: Audit
-) -> dg.AssetCheckResult:
-    count = check.count(loads, audited)
-    metadata: dict[str, Any] = {check.counted: count}
-    if check is NOTHING_REJECTED:
-        new = [row for loaded in loads for row in loaded.set_apart]
-        metadata |= {"new": len(new), "first": dg.MetadataValue.json([asdict(row) for row in _shown(tables, new)])}
-    return dg.AssetCheckResult(
-        asset_key=[WAREHOUSE, star.name],
-        check_name=check.name,
-        passed=not count,
-        severity=dg.AssetCheckSeverity.ERROR,
-        metadata=metadata,
-    )
+def _masked(catalog: Catalog[StarTable], rows: Sequence[QuarantinedRow]) -> list[QuarantinedRow]:
+    """Return the first rows, with personal data masked."""
+    return [
+        replace(row, **masked_rejection(catalog[row.table], row.key, row.column, row.value))
+        for row in rows[:_MAX_ROWS_SHOWN]
+    ]

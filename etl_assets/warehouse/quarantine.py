@@ -1,8 +1,8 @@
-"""Rows that cannot be loaded yet, kept in the warehouse beside the others until they can.
+"""Rows that cannot be loaded yet, kept in the warehouse until they can.
 
-`warehouse.rejected` holds the last version of each row that cannot be read as declared; its older versions are in the
-transformation bucket, under `rejected/`. `warehouse.waiting` holds versions that are whole but refer to a row that is
-not here, because that was rejected: they are loaded, each at its own time, when it arrives.
+`warehouse.rejected` has the latest version of each row that does not fit its declaration; older versions are in the
+transformation bucket under `rejected/`. `warehouse.pending` has versions that reference a row that is not in the
+warehouse, because it was rejected or never existed. When it arrives, they are loaded with their own `captured_at`.
 """
 
 from collections.abc import Mapping
@@ -12,19 +12,27 @@ from datetime import datetime
 import pyarrow as pa
 from pg8000.native import literal
 
-from etl_assets.databases import Connection, csv_chunks, equal, names, quoted
-from etl_assets.tables import CAPTURED_AT
-from etl_assets.transformation.declare import StarTable
-from etl_assets.warehouse.schema import DELETED, WAREHOUSE, relation
+from etl_assets.adapters.postgres import (
+    UNTRANSLATABLE_CHARACTER,
+    Connection,
+    StatementRefusedError,
+    column_list,
+    csv_chunks,
+    join_condition,
+    quote_identifier,
+    savepoint,
+)
+from etl_assets.schema.columns import CAPTURED_AT
+from etl_assets.transformation.star_table import StarTable
+from etl_assets.warehouse.ddl import DELETED, PENDING, REJECTED, relation
+from etl_assets.warehouse.history import OF_CAPTURE, is_new, join_previous, key_json, staged, staged_rejected
 
-_REJECTED = f"{WAREHOUSE}.rejected"
-_WAITING = f"{WAREHOUSE}.waiting"
-_STAGED_COLUMNS = (CAPTURED_AT, "table", "key", "column", "value", "reason", "row")
+_STAGED_COLUMNS = (CAPTURED_AT, "table", "key", "column", "value", "reason", "row", "position", "refused")
 
 
 @dataclass(frozen=True)
-class SetApart:
-    """A row that was not loaded: the table and key to look for, the column and value at fault, and why."""
+class QuarantinedRow:
+    """A row that was not loaded: its table and key, the invalid column and value, and the reason."""
 
     table: str
     key: str
@@ -33,189 +41,225 @@ class SetApart:
     reason: str
 
 
-def staged(star: StarTable) -> str:
-    """Name the temporary table that holds the rows of a load."""
-    return quoted(f"staged_{star.name}")
-
-
-def staged_rejected(star: StarTable) -> str:
-    """Name the temporary table that holds the rejected rows of a load."""
-    return quoted(f"rejected_{star.name}")
-
-
-def key_of(star: StarTable, alias: str) -> str:
-    """Compose a row's key as the JSON object that names it in quarantine."""
-    parts = ", ".join(f"{literal(name)}, {alias}.{quoted(name)}" for name in star.primary_key)
-    return f"jsonb_build_object({parts})"
-
-
-def stage_rejected(connection: Connection, star: StarTable, rejected: pa.Table) -> None:
-    """Copy rejected rows into a temporary table."""
+def create_staged_rejected(connection: Connection, star: StarTable) -> None:
+    """Create the temporary table of a load's rejected rows."""
     connection.run(
         f"""CREATE TEMPORARY TABLE {staged_rejected(star)} ON COMMIT DROP AS
-            SELECT {CAPTURED_AT}, source_table AS "table", key, "column", value, reason, "row"
-            FROM {_REJECTED} WITH NO DATA"""
-    )
-    if rejected.num_rows:
-        batches = rejected.select(_STAGED_COLUMNS).to_batches()
-        connection.copy_in(staged_rejected(star), _STAGED_COLUMNS, csv_chunks(batches))
-
-
-def any_rejected(connection: Connection, star: StarTable) -> bool:
-    """Tell whether rows of a star table are rejected."""
-    return bool(connection.run(f"SELECT 1 FROM {_REJECTED} WHERE star_table = :star LIMIT 1", star=star.name))
-
-
-def mend(connection: Connection, star: StarTable, at: datetime) -> None:
-    """Let go of rejected rows of which a capture, staged, has a version that is whole."""
-    connection.run(
-        f"""DELETE FROM {_REJECTED} rejected USING {staged(star)} staged
-            WHERE rejected.star_table = :star AND rejected.{CAPTURED_AT} <= staged.{CAPTURED_AT}
-            AND staged.{CAPTURED_AT} = CAST(:at AS timestamp) AND rejected.key = {key_of(star, "staged")}""",
-        star=star.name,
-        at=at,
+            SELECT {CAPTURED_AT}, source_table AS "table", key, "column", value, reason, "row",
+                   CAST(NULL AS bigint) AS position, false AS refused
+            FROM {REJECTED} WITH NO DATA"""
     )
 
 
-def reject(connection: Connection, star: StarTable, at: datetime, *, full: bool) -> None:
-    """Keep the rows that a capture, staged, brought and that were rejected, with its time if they are new or changed.
+def stage_rejected(connection: Connection, star: StarTable, rejected: pa.Table, *, refused: bool = False) -> None:
+    """Copy rejected rows, or rows `refused` by the warehouse, into their temporary table.
 
-    A full capture has every row: what it does not reject is mended, or gone.
+    Characters that the warehouse cannot store are escaped.
     """
-    still = f"""EXISTS (SELECT FROM {staged_rejected(star)} again
-        WHERE again.{CAPTURED_AT} = CAST(:at AS timestamp)
-        AND (again."table", again.key, again."column") = (before.source_table, before.key, before."column"))"""
-    seen = f"""EXISTS (SELECT FROM {staged_rejected(star)} again
-        WHERE again.{CAPTURED_AT} = CAST(:at AS timestamp)
-        AND (again."table", again.key) = (before.source_table, before.key))"""
-    values = {"star": star.name, "at": at}
-    connection.run(
-        f"DELETE FROM {_REJECTED} before WHERE star_table = :star AND NOT {still}{'' if full else f' AND {seen}'}",
-        **values,
+    if not rejected.num_rows:
+        return
+    rejected = rejected.select(_STAGED_COLUMNS[:-1]).append_column("refused", pa.repeat(refused, rejected.num_rows))
+    try:
+        with savepoint(connection):
+            _copy_rejected(connection, star, rejected)
+    except StatementRefusedError as error:
+        if error.sqlstate != UNTRANSLATABLE_CHARACTER:
+            raise
+        _copy_rejected(connection, star, _in_ascii(rejected))
+
+
+def _copy_rejected(connection: Connection, star: StarTable, rejected: pa.Table) -> None:
+    connection.copy_in(staged_rejected(star), _STAGED_COLUMNS, csv_chunks(rejected.to_batches()))
+
+
+def _in_ascii(rejected: pa.Table) -> pa.Table:
+    for index, name in enumerate(rejected.column_names):
+        if pa.types.is_string(rejected.schema.field(name).type):
+            texts = [text and text.encode("ascii", "backslashreplace").decode() for text in rejected[name].to_pylist()]
+            if name == "key":  # in which a single backslash would be an escape of jsonb
+                texts = [text.replace("\\u", "\\\\u") for text in texts]
+            rejected = rejected.set_column(index, name, pa.array(texts, pa.string()))
+    return rejected
+
+
+def staged_at(connection: Connection, star: StarTable, captured_at: datetime) -> list[str]:
+    """Return the staged rows of a capture, as their `ctid`."""
+    rows = connection.run(
+        f"SELECT CAST(ctid AS text) FROM {staged(star)} WHERE {OF_CAPTURE} ORDER BY ctid", captured_at=captured_at
     )
+    return [row for [row] in rows]
+
+
+def stage_refused(connection: Connection, star: StarTable, row: str, reason: str) -> None:
+    """Move a staged row, given as its `ctid`, to the rejected rows. Its key stands for the columns at fault."""
     connection.run(
-        f"""INSERT INTO {_REJECTED} AS before
+        f"""WITH refused AS (DELETE FROM {staged(star)} WHERE ctid = CAST(:row AS tid) RETURNING *)
+            INSERT INTO {staged_rejected(star)} ({column_list(_STAGED_COLUMNS)})
+            SELECT {CAPTURED_AT}, :star, {key_json(star, "refused")}, :column, to_jsonb(refused) ->> :column, :reason,
+                   CAST(to_jsonb(refused) - {literal(CAPTURED_AT)} AS text), NULL, true
+            FROM refused""",
+        row=row,
+        star=star.name,
+        column=star.primary_key[0],
+        reason=reason,
+    )
+
+
+def has_rows(connection: Connection, table: str, star: StarTable) -> bool:
+    """Whether a table of the quarantine, `REJECTED` or `PENDING`, has rows of a star table."""
+    return bool(connection.run(f"SELECT 1 FROM {table} WHERE star_table = :star LIMIT 1", star=star.name))
+
+
+def clear_corrected(connection: Connection, star: StarTable, captured_at: datetime) -> None:
+    """Delete the rejections of rows of which a staged capture has a valid version."""
+    connection.run(
+        f"""DELETE FROM {REJECTED} rejected USING {staged(star)} staged
+            WHERE rejected.star_table = :star AND rejected.{CAPTURED_AT} <= staged.{CAPTURED_AT}
+            AND staged.{OF_CAPTURE} AND rejected.key = {key_json(star, "staged")}""",
+        star=star.name,
+        captured_at=captured_at,
+    )
+
+
+def record_rejected(connection: Connection, star: StarTable, captured_at: datetime, *, is_full: bool) -> None:
+    """Replace the rejections of rows that a staged capture rejected. Unchanged ones keep their `captured_at`.
+
+    A full capture has every row: what it does not reject has been corrected or deleted.
+    """
+    same_row = f"""FROM {staged_rejected(star)} staged
+        WHERE staged.{OF_CAPTURE} AND (staged."table", staged.key) = (known.source_table, known.key)"""
+    connection.run(
+        f"""DELETE FROM {REJECTED} known WHERE star_table = :star
+            AND NOT EXISTS (SELECT {same_row} AND staged."column" = known."column")
+            {"" if is_full else f"AND EXISTS (SELECT {same_row})"}""",
+        star=star.name,
+        captured_at=captured_at,
+    )
+    _record(connection, star, captured_at, "true")
+
+
+def record_refused(connection: Connection, star: StarTable, captured_at: datetime) -> None:
+    """Record the staged versions of one time that the warehouse refused, of captures loaded before too."""
+    _record(connection, star, captured_at, "refused")
+
+
+def _record(connection: Connection, star: StarTable, captured_at: datetime, condition: str) -> None:
+    """Add or replace rejections. Rows with the same key are one, which has all of them, a line each."""
+    connection.run(
+        f"""INSERT INTO {REJECTED} AS known
                 (star_table, source_table, key, "column", {CAPTURED_AT}, value, reason, "row")
-            SELECT DISTINCT ON ("table", key, "column")
-                   CAST(:star AS text), "table", key, "column", {CAPTURED_AT}, value, reason, "row"
-            FROM {staged_rejected(star)} WHERE {CAPTURED_AT} = CAST(:at AS timestamp)
+            SELECT CAST(:star AS text), "table", key, "column", {CAPTURED_AT}, min(value), min(reason),
+                   string_agg("row", E'\n' ORDER BY "row")
+            FROM {staged_rejected(star)} WHERE {OF_CAPTURE} AND {condition}
+            GROUP BY "table", key, "column", {CAPTURED_AT}
             ON CONFLICT (star_table, source_table, key, "column") DO UPDATE
             SET {CAPTURED_AT} = excluded.{CAPTURED_AT}, value = excluded.value, reason = excluded.reason,
                 "row" = excluded."row"
-            WHERE before."row" <> excluded."row"
+            WHERE known."row" <> excluded."row"
         """,
-        **values,
+        star=star.name,
+        captured_at=captured_at,
     )
-
-
-def any_waiting(connection: Connection, star: StarTable) -> bool:
-    """Tell whether versions of a star table wait."""
-    return bool(connection.run(f"SELECT 1 FROM {_WAITING} WHERE star_table = :star LIMIT 1", star=star.name))
-
-
-def waiting_versions(star: StarTable, of: str = "") -> str:
-    """Compose the versions that wait, shaped as the staged ones: all, or those with the key of the row aliased `of`."""
-    same = f" AND waiting.key = {key_of(star, of)}" if of else ""
-    return f"""SELECT version.*
-        FROM {_WAITING} waiting, jsonb_populate_record(NULL::{staged(star)}, waiting."row") version
-        WHERE waiting.star_table = {literal(star.name)}{same}"""
 
 
 def release(connection: Connection, star: StarTable, references: Mapping[str, StarTable]) -> list[datetime]:
-    """Stage the versions that need wait no longer; give the times of those captures."""
+    """Stage the pending versions whose references have arrived, and return the times of their captures."""
     resolved = " AND ".join(
-        f"(version.{quoted(column)} IS NULL OR {_present(to, f'version.{quoted(column)}')})"
+        f"(version.{quote_identifier(column)} IS NULL OR {_exists(to, f'version.{quote_identifier(column)}')})"
         for column, to in references.items()
     )
-    there = equal((*star.primary_key, CAPTURED_AT), "there", "version")
+    same_version = join_condition((*star.primary_key, CAPTURED_AT), "present", "version")
     columns = (*star.captured_columns.names, DELETED)
-    found = connection.run(
+    rows = connection.run(
         f"""WITH released AS (
-                DELETE FROM {_WAITING} WHERE ctid IN (
-                    SELECT waiting.ctid
-                    FROM {_WAITING} waiting, jsonb_populate_record(NULL::{staged(star)}, waiting."row") version
-                    WHERE waiting.star_table = :star AND {resolved})
+                DELETE FROM {PENDING} WHERE ctid IN (
+                    SELECT pending.ctid
+                    FROM {PENDING} pending, jsonb_populate_record(NULL::{staged(star)}, pending."row") version
+                    WHERE pending.star_table = :star AND {resolved})
                 RETURNING "row"),
             versions AS (
                 SELECT version.* FROM released, jsonb_populate_record(NULL::{staged(star)}, released."row") version),
             added AS (
-                INSERT INTO {staged(star)} ({names(columns)})
-                SELECT {names(columns, "version")} FROM versions version
-                WHERE NOT EXISTS (SELECT FROM {staged(star)} there WHERE {there}))
+                INSERT INTO {staged(star)} ({column_list(columns)})
+                SELECT {column_list(columns, "version")} FROM versions version
+                WHERE NOT EXISTS (SELECT FROM {staged(star)} present WHERE {same_version}))
             SELECT DISTINCT {CAPTURED_AT} FROM versions""",
         star=star.name,
     )
-    return [at for [at] in found]
+    return [captured_at for [captured_at] in rows]
 
 
-def set_apart(
-    connection: Connection,
-    star: StarTable,
-    references: Mapping[str, StarTable],
-    at: datetime,
-    is_new: str,
-    before: str,
+def hold_unresolved(
+    connection: Connection, star: StarTable, references: Mapping[str, StarTable], captured_at: datetime, pending: bool
 ) -> bool:
-    """Let the staged versions of a capture wait that refer to a row that is not here; tell whether there were new ones.
-
-    `before` joins the version before each staged one, and `is_new` is the condition that they differ.
-    """
+    """Move staged versions of a capture whose foreign keys do not resolve to `pending`; return whether any is new."""
     any_new = False
     for column, to in references.items():
-        value = f"staged.{quoted(column)}"
-        dangling = f"""staged.{CAPTURED_AT} = CAST(:at AS timestamp)
-            AND {value} IS NOT NULL AND NOT {_present(to, value)}"""
+        value = f"staged.{quote_identifier(column)}"
+        unresolved = f"staged.{OF_CAPTURE} AND {value} IS NOT NULL AND NOT {_exists(to, value)}"
         connection.run(
-            f"""INSERT INTO {_WAITING} (star_table, key, {CAPTURED_AT}, "column", value, referenced, "row")
-                SELECT :star, {key_of(star, "staged")}, staged.{CAPTURED_AT}, :column, CAST({value} AS text), :to,
+            f"""INSERT INTO {PENDING} (star_table, key, {CAPTURED_AT}, "column", value, referenced, "row")
+                SELECT :star, {key_json(star, "staged")}, staged.{CAPTURED_AT}, :column, CAST({value} AS text), :to,
                        to_jsonb(staged)
-                FROM {staged(star)} staged {before}
-                WHERE {dangling} AND {is_new}
+                FROM {staged(star)} staged {join_previous(star, pending)}
+                WHERE {unresolved} AND {is_new(star)}
                 ON CONFLICT DO NOTHING""",
             star=star.name,
             column=column,
             to=to.name,
-            at=at,
+            captured_at=captured_at,
         )
         any_new = any_new or bool(connection.row_count)
-        connection.run(f"DELETE FROM {staged(star)} staged WHERE {dangling}", at=at)
+        connection.run(f"DELETE FROM {staged(star)} staged WHERE {unresolved}", captured_at=captured_at)
     return any_new
 
 
-def _present(to: StarTable, value: str) -> str:
+def _exists(to: StarTable, value: str) -> str:
     [key] = to.primary_key
-    return f"EXISTS (SELECT FROM {relation(to)} there WHERE there.{quoted(key)} = {value})"
+    return f"EXISTS (SELECT FROM {relation(to)} referenced WHERE referenced.{quote_identifier(key)} = {value})"
 
 
-def set_apart_at(connection: Connection, star: StarTable, at: datetime) -> list[SetApart]:
-    """Give the rows that a capture brought, new or changed, and that are still not loaded."""
-    found = connection.run(
+def quarantined_at(connection: Connection, star: StarTable, captured_at: datetime) -> list[QuarantinedRow]:
+    """Return the rows that a capture added or changed and that are still not loaded."""
+    rows = connection.run(
         f"""SELECT source_table, CAST(key AS text), "column", value, reason
-            FROM {_REJECTED} WHERE star_table = :star AND {CAPTURED_AT} = CAST(:at AS timestamp)
+            FROM {REJECTED} WHERE star_table = :star AND {OF_CAPTURE}
             UNION ALL
-            SELECT star_table, CAST(key AS text), "column", value, 'refers to a row not in ' || referenced
-            FROM {_WAITING} WHERE star_table = :star AND {CAPTURED_AT} = CAST(:at AS timestamp)
+            SELECT star_table, CAST(key AS text), "column", value, 'references a row that is not in ' || referenced
+            FROM {PENDING} WHERE star_table = :star AND {OF_CAPTURE}
             ORDER BY 1, 2, 3""",
         star=star.name,
-        at=at,
+        captured_at=captured_at,
     )
-    return [SetApart(*row) for row in found]
+    return [QuarantinedRow(*row) for row in rows]
+
+
+def row_counts(connection: Connection) -> dict[str, tuple[int, int]]:
+    """Return the number of rows in `PENDING` and in `REJECTED`, by star table."""
+    rows = connection.run(
+        f"""SELECT star_table, count(DISTINCT key) FILTER (WHERE source_table IS NULL),
+                   count(DISTINCT (source_table, key)) FILTER (WHERE source_table IS NOT NULL)
+            FROM (SELECT star_table, NULL AS source_table, key FROM {PENDING}
+                  UNION ALL SELECT star_table, source_table, key FROM {REJECTED}) quarantine
+            GROUP BY star_table"""
+    )
+    return {star: (pending, rejected) for star, pending, rejected in rows}
 
 
 def outstanding(connection: Connection, star: StarTable) -> int:
-    """Count the rows whose present state is not in the warehouse."""
-    same = equal(star.primary_key, "later", "version")
+    """Return the number of rows whose latest version is not loaded."""
+    same_key = join_condition(star.primary_key, "later", "version")
     [[count]] = connection.run(
         f"""SELECT count(*) FROM (
-                SELECT key FROM {_REJECTED} WHERE star_table = :star
+                SELECT key FROM {REJECTED} WHERE star_table = :star
                 UNION
                 SELECT latest.key
-                FROM (SELECT DISTINCT ON (key) * FROM {_WAITING}
+                FROM (SELECT DISTINCT ON (key) * FROM {PENDING}
                       WHERE star_table = :star ORDER BY key, {CAPTURED_AT} DESC) latest,
                      jsonb_populate_record(NULL::{relation(star)}, latest."row") version
                 WHERE NOT CAST(latest."row" ->> {literal(DELETED)} AS boolean)
                 AND NOT EXISTS (SELECT FROM {relation(star)} later
-                                WHERE {same} AND later.{CAPTURED_AT} > version.{CAPTURED_AT})
+                                WHERE {same_key} AND later.{CAPTURED_AT} > version.{CAPTURED_AT})
             ) rows""",
         star=star.name,
     )

@@ -1,1 +1,1 @@
-"""Dagster's UI over a deployment, in Chromium."""
+"""Dagster's UI and the report page in Chromium."""

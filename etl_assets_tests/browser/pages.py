@@ -1,4 +1,4 @@
-"""The pages of Dagster's UI, as a person reads and clicks them."""
+"""Chromium, and actions on the pages of Dagster's UI."""
 
 import io
 import re
@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import BrowserContext, FloatRect, Locator, Page, sync_playwright
 
-from etl_assets_tests.platform import until
+from etl_assets.catalog.stages import INGESTION, TOTESYS, TRANSFORMATION, WAREHOUSE
+from etl_assets_tests.harness import until
 
-_GROUPS = ("totesys", "ingestion", "transformation", "warehouse")
 _COLOURS = 256
 _CHROMIUM = Path("/usr/bin/chromium")
 _FLAGS = [
@@ -28,14 +28,14 @@ _FLAGS = [
 
 
 def needs_chromium() -> None:
-    """Skip the test where there is no Chromium, and say so."""
+    """Skip the test if Chromium is not installed."""
     if not _CHROMIUM.exists():
-        pytest.skip(f"{_CHROMIUM} is not there: on Debian, apt-get install chromium")
+        pytest.skip(f"{_CHROMIUM} is missing; on Debian: apt-get install chromium")
 
 
 @contextmanager
 def chromium(profile: Path, **options: Any) -> Iterator[BrowserContext]:
-    """Run Debian's Chromium with a profile, in light colours."""
+    """Run Chromium with a profile and a light colour scheme."""
     with sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
             profile, executable_path=_CHROMIUM, headless=True, args=_FLAGS, color_scheme="light", **options
@@ -45,7 +45,7 @@ def chromium(profile: Path, **options: Any) -> Iterator[BrowserContext]:
 
 
 class Browser:
-    """A page of the UI at a URL; screenshots go to a folder, small."""
+    """A page of the UI at a URL. Screenshots are saved to a folder with few colours."""
 
     def __init__(self, page: Page, url: str, screenshots: Path) -> None:
         self.page = page
@@ -53,12 +53,12 @@ class Browser:
         self._screenshots = screenshots
 
     def open(self, path: str, *expected: str) -> None:
-        """Open a page, and wait until it shows lines that match."""
+        """Open a page, and wait until lines of it match the patterns."""
         self.page.goto(f"{self._url}{path}", wait_until="domcontentloaded")
-        self.shows(*expected)
+        self.await_lines(*expected)
 
-    def shows(self, *expected: str, seconds: float = 90) -> None:
-        """Wait until the page shows lines that match."""
+    def await_lines(self, *expected: str, seconds: float = 90) -> None:
+        """Wait until lines of the page match the patterns."""
         until(lambda: all(re.search(line, self.text, re.M) for line in expected), seconds)
 
     @property
@@ -66,60 +66,60 @@ class Browser:
         return self.page.inner_text("body")
 
     def open_lineage(self, selection: str, *expected: str) -> None:
-        """Open the graph of some assets, all groups unfolded, the list beside it closed."""
-        expanded = "%2C".join(f"global%40global%3A{group}" for group in _GROUPS)
+        """Open the graph of an asset selection with all groups expanded and the sidebar closed."""
+        expanded = "%2C".join(f"global%40global%3A{group}" for group in (TOTESYS, INGESTION, TRANSFORMATION, WAREHOUSE))
         self.open(f"/asset-groups?expanded={expanded}", r"^Materialize all \(\d+\)", "^sales_order$")
         self.page.locator('button:has([aria-label="panel_show_right"])').last.click()
-        self.page.locator(".CodeMirror").first.click()  # the graph fits itself to what is typed, not to the address
+        self.page.locator(".CodeMirror").first.click()  # only a typed selection zooms the graph
         self.page.keyboard.type(selection)
         self.page.wait_for_timeout(500)
-        self.page.keyboard.press("Escape")  # the completions
+        self.page.keyboard.press("Escape")  # closes the completions
         self.page.keyboard.press("Enter")
-        self.shows(*expected)
+        self.await_lines(*expected)
 
     def open_asset(self, key: str, view: str = "overview", *expected: str) -> None:
         """Open a tab of an asset."""
         self.open(f"/assets/{key}?view={view}", *expected)
 
     def materialize(self, button: str, partition: str | None = None) -> str:
-        """Materialize what the page is about, in a partition (the present one), to its end; give the run's id."""
+        """Materialize the page's assets in a partition (default: the latest). Return the id of the finished run."""
         self.page.get_by_role("button", name=button).first.click()
         self.page.get_by_text(re.compile("^Launch runs to materialize")).wait_for()
         self.page.get_by_role("button", name="Latest", exact=True).click()
         if partition:
-            chosen = self.page.get_by_placeholder(re.compile("^ex: "))
-            chosen.fill(partition)
-            chosen.press("Enter")
+            partition_input = self.page.get_by_placeholder(re.compile("^ex: "))
+            partition_input.fill(partition)
+            partition_input.press("Enter")
         return self._launch(self.page.get_by_role("button", name="Launch 1 run", exact=True))
 
     def materialize_unpartitioned(self, button: str) -> str:
-        """Materialize what the page is about, which has no partitions, to its end; give the run's id."""
+        """Materialize the page's assets, which have no partitions. Return the id of the finished run."""
         return self._launch(self.page.get_by_role("button", name=button).first)
 
     def launch(self, button: str, partition: str, old: str, new: str) -> str:
-        """Launch what the page is about from the launchpad, a word of its configuration changed; give the run's id."""
+        """Launch from the launchpad with a word of the configuration replaced. Return the id of the finished run."""
         self.page.get_by_role("button", name=button).first.locator("xpath=following::button[1]").click()
         self.page.get_by_text("Open launchpad").click()
         self.page.get_by_text(old, exact=True).dblclick()
         self.page.keyboard.type(new)
-        chosen = self.page.get_by_placeholder("Partition")
-        chosen.fill(partition)
-        chosen.press("Enter")
+        partition_input = self.page.get_by_placeholder("Partition")
+        partition_input.fill(partition)
+        partition_input.press("Enter")
         return self._launch(self.page.get_by_role("button", name="Materialize").last)
 
     def _launch(self, button: Locator) -> str:
-        with self.page.expect_response(lambda answer: "op=LaunchPipelineExecution" in answer.url) as launched:
+        with self.page.expect_response(lambda each: "op=LaunchPipelineExecution" in each.url) as response:
             button.click()
-        run = str(launched.value.json()["data"]["launchPipelineExecution"]["run"]["id"])
+        run = str(response.value.json()["data"]["launchPipelineExecution"]["run"]["id"])
         self.open(f"/runs/{run}")
-        self.shows("^(Success|Failure)$", seconds=300)
-        self.shows("^Success$", seconds=1)
+        self.await_lines("^(Success|Failure)$", seconds=300)
+        self.await_lines("^Success$", seconds=1)
         return run
 
-    def keep(self, name: str, clip: FloatRect | None = None) -> None:
-        """Keep a screenshot, of a part of the page if that is given."""
+    def save_screenshot(self, name: str, clip: FloatRect | None = None) -> None:
+        """Save a screenshot of the page, or of a part of it."""
         self.page.mouse.move(1, 1)
-        self.page.wait_for_timeout(1_500)  # for what slides and fades
+        self.page.wait_for_timeout(1_500)  # lets animations end
         picture = Image.open(io.BytesIO(self.page.screenshot(clip=clip))).convert("RGB")
         self._screenshots.mkdir(exist_ok=True)
         picture.quantize(_COLOURS, dither=Image.Dither.NONE).save(self._screenshots / f"{name}.png", optimize=True)

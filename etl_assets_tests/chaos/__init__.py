@@ -1,6 +1,6 @@
-"""Attempts to break the promises: real processes killed, real servers stopped, real sockets cut."""
+"""Attempts to break the promises: processes are killed, servers stopped, connections cut."""
 
 import os
 
 SEED = int(os.environ.get("CHAOS_SEED", "20261123"))
-"""What is drawn at random is drawn from this."""
+"""The seed of all random choices."""

@@ -1,4 +1,4 @@
-"""What goes wrong between a client and a server: a wire that is cut or hangs, an S3 that refuses, fails or is slow."""
+"""Faults between a client and a server: connections that break or hang, an S3 that refuses, fails or is slow."""
 
 import contextlib
 import http.client
@@ -16,33 +16,33 @@ from urllib.parse import urlsplit
 _BLOCK = 64 * 1024
 
 
-class Wire:
-    """A TCP port that leads to a unix socket of PostgreSQL. It can be cut, and it can hang."""
+class PostgresProxy:
+    """A TCP port in front of a Unix socket of PostgreSQL, whose connections can be reset and can hang."""
 
     def __init__(self, socket_path: str) -> None:
         self._socket_path = socket_path
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
-        self._ends: list[socket.socket] = []
-        self._cut_after: int | None = None
+        self._sockets: list[socket.socket] = []
+        self._reset_after: int | None = None
         self._hang_after: int | None = None
         self._closed = threading.Event()
-        self.cuts = 0
+        self.resets = 0
         self.hangs = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def cut_once_after(self, answered: int) -> None:
-        """Cut the connection over which the server has next answered so many bytes."""
-        self._cut_after = answered
+    def reset_once_after(self, received: int) -> None:
+        """Reset the first connection that has received this many bytes from the server."""
+        self._reset_after = received
 
-    def hang_once_after(self, answered: int) -> None:
-        """Let nothing more through, and say nothing, where the server has next answered so many bytes."""
-        self._hang_after = answered
+    def hang_once_after(self, received: int) -> None:
+        """Stop forwarding on the first connection that has received this many bytes from the server."""
+        self._hang_after = received
 
     def close(self) -> None:
         self._closed.set()
-        for end in (self._listener, *self._ends):
-            end.close()
+        for each in (self._listener, *self._sockets):
+            each.close()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -54,58 +54,57 @@ class Wire:
                 except OSError:
                     client.close()
                     continue
-                self._ends += [client, server]
-                threading.Thread(target=self._carry, args=(client, server), daemon=True).start()
+                self._sockets += [client, server]
+                threading.Thread(target=self._forward, args=(client, server), daemon=True).start()
 
-    def _carry(self, client: socket.socket, server: socket.socket) -> None:
-        answered = 0
+    def _forward(self, client: socket.socket, server: socket.socket) -> None:
+        received = 0
         with contextlib.suppress(OSError), client, server:
             while True:
-                for end in select.select([client, server], [], [])[0]:
-                    block = end.recv(_BLOCK)
+                for sender in select.select([client, server], [], [])[0]:
+                    block = sender.recv(_BLOCK)
                     if not block:
                         return
-                    if self._hang_after is not None and answered >= self._hang_after:
+                    if self._hang_after is not None and received >= self._hang_after:
                         self._hang_after = None
                         self.hangs += 1
                         self._closed.wait()
                         return
-                    (server if end is client else client).sendall(block)
-                    answered += len(block) if end is server else 0
-                    if self._cut_after is not None and answered >= self._cut_after:
-                        self._cut_after = None
-                        self.cuts += 1
-                        # a reset, not a polite end
+                    (server if sender is client else client).sendall(block)
+                    received += len(block) if sender is server else 0
+                    if self._reset_after is not None and received >= self._reset_after:
+                        self._reset_after = None
+                        self.resets += 1
                         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                         return
 
 
 Fault = Callable[["Request"], bool]
-"""Answers a request in its own way and gives True, or lets it through."""
+"""Answers a request and returns True, or returns False: the request is forwarded."""
 
 
 class Request(BaseHTTPRequestHandler):
-    """A request on its way to S3."""
+    """A request to S3."""
 
     protocol_version = "HTTP/1.1"
-    server: "Street"
+    server: "S3Proxy"
 
     def do_GET(self) -> None:
-        self._pass()
+        self._handle()
 
     def do_PUT(self) -> None:
-        self._pass()
+        self._handle()
 
     def do_POST(self) -> None:
-        self._pass()
+        self._handle()
 
     def do_DELETE(self) -> None:
-        self._pass()
+        self._handle()
 
     def do_HEAD(self) -> None:
-        self._pass()
+        self._handle()
 
-    def _pass(self) -> None:
+    def _handle(self) -> None:
         self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         with self.server.lock:
             self.server.requests += 1
@@ -113,10 +112,9 @@ class Request(BaseHTTPRequestHandler):
             with self.server.lock:
                 self.server.faults += 1
             return
-        status, headers, body = self.ask()
-        self.answer(status, headers, body)
+        self.answer(*self.forward())
 
-    def ask(self) -> tuple[int, list[tuple[str, str]], bytes]:
+    def forward(self) -> tuple[int, list[tuple[str, str]], bytes]:
         connection = http.client.HTTPConnection(self.server.target)
         try:
             connection.request(self.command, self.path, self.body, dict(self.headers))
@@ -137,7 +135,7 @@ class Request(BaseHTTPRequestHandler):
             self.wfile.write(body[:sent])
 
     def refuse(self, status: int, code: str) -> bool:
-        body = f"<Error><Code>{code}</Code><Message>{code}, said the test</Message></Error>".encode()
+        body = f"<Error><Code>{code}</Code><Message>{code}, by the test</Message></Error>".encode()
         self.answer(status, [("Content-Type", "application/xml")], body)
         return True
 
@@ -148,8 +146,8 @@ class Request(BaseHTTPRequestHandler):
         return True
 
     def answer_half(self) -> bool:
-        """Do what is asked, and break off in the middle of the answer."""
-        status, headers, body = self.ask()
+        """Forward the request, and reset the connection in the middle of the answer."""
+        status, headers, body = self.forward()
         if len(body) < 2:
             return self.reset()
         self.answer(status, headers, body, sent=len(body) // 2)
@@ -160,8 +158,8 @@ class Request(BaseHTTPRequestHandler):
         pass
 
 
-class Street(ThreadingHTTPServer):
-    """The way to S3, on which a fault may lie in wait."""
+class S3Proxy(ThreadingHTTPServer):
+    """A proxy in front of S3 that injects faults."""
 
     daemon_threads = True
 
@@ -174,23 +172,23 @@ class Street(ThreadingHTTPServer):
         self.faults = 0
 
     def handle_error(self, *_: Any) -> None:
-        """A connection that was reset is what this is for."""
+        """Print nothing: connections are reset on purpose."""
 
 
 @contextmanager
-def street(target: str) -> Iterator[Street]:
-    """Open a way to S3."""
-    with Street(target) as made:
-        threading.Thread(target=made.serve_forever, daemon=True).start()
-        yield made
-        made.shutdown()
+def s3_proxy(target: str) -> Iterator[S3Proxy]:
+    """Serve a proxy in front of S3."""
+    with S3Proxy(target) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        yield proxy
+        proxy.shutdown()
 
 
-def now_and_then(seed: int, share: float) -> Fault:
-    """Fail a share of the requests in every way there is."""
+def random_faults(seed: int, share: float) -> Fault:
+    """Return a fault that fails a share of the requests, in different ways."""
     draw = random.Random(seed)
     lock = threading.Lock()
-    ways: list[Callable[[Request], bool]] = [
+    faults: list[Fault] = [
         lambda request: request.refuse(500, "InternalError"),
         lambda request: request.refuse(503, "SlowDown"),
         Request.reset,
@@ -199,7 +197,7 @@ def now_and_then(seed: int, share: float) -> Fault:
 
     def fault(request: Request) -> bool:
         with lock:
-            way = draw.choice(ways) if draw.random() < share else None
-        return way(request) if way else False
+            drawn = draw.choice(faults) if draw.random() < share else None
+        return drawn(request) if drawn else False
 
     return fault

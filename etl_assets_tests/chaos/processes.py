@@ -1,10 +1,11 @@
-"""Runs of the jobs in processes of their own, which can be killed, at a chosen point or from outside.
+"""Runs in separate processes, which can be killed: at a chosen point, or from outside.
 
-Each is forked from one process that has imported everything, so that it starts at once.
+They are forked from one process that has imported everything, so that they start quickly.
 """
 
 import multiprocessing
 import os
+import random
 import signal
 import sys
 from collections import Counter
@@ -19,45 +20,50 @@ from typing import Any
 import dagster as dg
 
 import etl_assets
-from etl_assets.automation import ETL
+from etl_assets.adapters.object_store import Bucket
+from etl_assets.adapters.postgres import connect
+from etl_assets.catalog.stages import CAPTURE_OP, ETL, REPLAY
 from etl_assets.definitions import definitions
-from etl_assets_tests.platform import Platform
+from etl_assets.ingestion.manifest import list_after, partition_of
+from etl_assets.simulator.activity import Totesys
+from etl_assets.warehouse.ledger import latest_loaded
+from etl_assets_tests.harness import Platform
 
 _PACKAGE = f"{Path(etl_assets.__file__).parent}/"
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload([__name__])
-# What reaches a disk or a server, whoever calls it.
+# Functions that write to a disk or a server.
 _EFFECTS = {"link", "unlink", "fsync", "write", "flush", "sendall", "open"}
 
 Point = tuple[str, int]
-"""A moment in a run: what is called or returns, and how often that has happened."""
+"""A point in a run: the label of a call or return, and its number, from 1."""
 
 
 def run(
     platform: Platform, *, job: str = ETL, partition: str | None = None, full: bool = False, at: Point | None = None
 ) -> ForkServerProcess:
-    """Start a run; it kills itself with SIGKILL at a point, if one is given."""
+    """Start a run. At the point, if there is one, it kills itself with SIGKILL."""
     return _start(platform, job, partition or platform.partition, full, at)
 
 
-def _start(platform: Platform, *how: Any) -> ForkServerProcess:
+def _start(platform: Platform, *arguments: Any) -> ForkServerProcess:
     aws = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-    process = _CONTEXT.Process(target=_run, args=(platform.variables | aws, platform.now, *how))
+    process = _CONTEXT.Process(target=_run, args=(platform.variables | aws, platform.now, *arguments))
     process.start()
     return process
 
 
 def finish(process: ForkServerProcess) -> int:
-    """Wait for a run; give its exit code: 0, or minus the signal that killed it."""
+    """Wait for a run. Return its exit code: 0, 1 if it failed, or minus the signal that killed it."""
     process.join(timeout=120)
     assert process.exitcode is not None, "the run does not end"
     return process.exitcode
 
 
-def points(platform: Platform, notes: Path) -> dict[str, int]:
-    """Run to the end, and give how often each thing happened at which a run can be killed."""
-    assert finish(_start(platform, ETL, platform.partition, False, None, notes)) == 0
-    lines = (line.rpartition(" ") for line in notes.read_text().splitlines())
+def count_points(platform: Platform, file: Path) -> dict[str, int]:
+    """Run to the end. Return by label of a point how often it was reached."""
+    assert finish(_start(platform, ETL, platform.partition, False, None, file)) == 0
+    lines = (line.rpartition(" ") for line in file.read_text().splitlines())
     return {label: int(count) for label, _, count in lines}
 
 
@@ -68,41 +74,41 @@ def _run(
     partition: str,
     full: bool,
     at: Point | None,
-    notes: Path | None = None,
+    file: Path | None = None,
 ) -> None:
     os.environ.update(variables)
     config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     if job == ETL:
-        config["ops"] = {"ingestion": {"config": {"full_capture": full}}}
+        config["ops"] = {CAPTURE_OP: {"config": {"full_capture": full}}}
     with dg.partition_loading_context(effective_dt=now):
         resolved = definitions().resolve_job_def(job)
-        with _watched(at, notes):
-            done = resolved.execute_in_process(partition_key=partition, run_config=config, raise_on_error=False)
-    sys.exit(0 if done.success else 1)
+        with _profiled(at, file):
+            result = resolved.execute_in_process(partition_key=partition, run_config=config, raise_on_error=False)
+    sys.exit(0 if result.success else 1)
 
 
 @contextmanager
-def _watched(at: Point | None, notes: Path | None) -> Iterator[None]:
-    """Count what happens; kill the process at a point; write down the counts at the end."""
-    if at is None and notes is None:
+def _profiled(at: Point | None, file: Path | None) -> Iterator[None]:
+    """Kill the process at the point; write to the file how often each point was reached."""
+    if at is None and file is None:
         yield
         return
-    seen: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
 
-    def watch(frame: FrameType, event: str, arg: Any) -> None:
+    def profile(frame: FrameType, event: str, arg: Any) -> None:
         label = _label(frame, event, arg)
         if label:
-            seen[label] += 1
-            if at == (label, seen[label]):
+            counts[label] += 1
+            if at == (label, counts[label]):
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    sys.setprofile(watch)
+    sys.setprofile(profile)
     try:
         yield
     finally:
         sys.setprofile(None)
-    if notes:
-        notes.write_text("".join(f"{label} {count}\n" for label, count in sorted(seen.items())))
+    if file:
+        file.write_text("".join(f"{label} {count}\n" for label, count in sorted(counts.items())))
 
 
 def _label(frame: FrameType, event: str, arg: Any) -> str | None:
@@ -114,3 +120,27 @@ def _label(frame: FrameType, event: str, arg: Any) -> str | None:
     elif arg.__name__ in _EFFECTS and ("pg8000" in code.co_filename or code.co_filename.startswith(_PACKAGE)):
         return f"{event} {arg.__name__} in {Path(code.co_filename).stem}:{code.co_qualname}"
     return None
+
+
+def catch_up(platform: Platform) -> None:
+    """Load all captures, oldest first, as the sensor `catch_up` does."""
+    bucket = Bucket(platform.ingestion_url)
+    while True:
+        with connect(platform.warehouse_url) as connection:
+            capture = next(list_after(bucket, latest_loaded(connection)), None)
+        if capture is None:
+            return
+        assert finish(run(platform, job=REPLAY, partition=partition_of(capture))) == 0
+
+
+def make_changes(platform: Platform, draw: random.Random) -> None:
+    """Change totesys in several ways: a sale, a purchase, payments, edits that leave `last_updated` as it is."""
+    with connect(platform.totesys_url) as connection:
+        totesys = Totesys(connection, seed=draw.randrange(2**32))
+        [[now]] = connection.run("SELECT localtimestamp(3)")
+        totesys.sell(now)
+        totesys.purchase(now)
+        for table in ("sales_order", "purchase_order", "design"):
+            totesys.edit_silently(table)
+        connection.run("UPDATE department SET location = :place WHERE department_id = 2", place=str(draw.random()))
+        connection.run("UPDATE payment SET paid = NOT paid WHERE payment_id % 7 = :n", n=draw.randrange(7))

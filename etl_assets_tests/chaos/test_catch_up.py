@@ -1,4 +1,4 @@
-"""After an outage the platform is whole again by itself: Dagster's own daemon, and nobody at the keys."""
+"""Recovery after an outage of the warehouse, by Dagster's daemon alone."""
 
 import os
 import subprocess
@@ -11,13 +11,11 @@ from time import monotonic, sleep
 
 import pytest
 
-from etl_assets.databases import connect
+from etl_assets.adapters.postgres import connect
 from etl_assets.simulator import postgres
 from etl_assets_tests.chaos import processes
-from etl_assets_tests.chaos.history import assert_history_is_exact, captures
-from etl_assets_tests.platform import Platform, dagster
-from etl_assets_tests.test_definitions import ROOT
-from etl_assets_tests.test_etl import assert_warehouse_equals_totesys
+from etl_assets_tests.chaos.history import all_captures, assert_history_is_exact
+from etl_assets_tests.harness import ROOT, Platform, assert_warehouse_equals_totesys, dagster_service
 
 pytestmark = pytest.mark.chaos
 
@@ -26,20 +24,19 @@ MISSED = 3
 
 @contextmanager
 def daemon(platform: Platform, home: Path) -> Iterator[None]:
-    """Run Dagster's daemon over the platform, with the sensor switched on."""
+    """Run Dagster's daemon with the sensor `catch_up` on."""
     home.mkdir()
     (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     environment = os.environ | platform.variables | {"DAGSTER_HOME": str(home), "PARTITIONS_START": "2024-01-01"}
     workspace = ["--workspace", str(ROOT / "workspace.yaml")]
-
     start = [sys.executable, "-m", "dagster", "sensor", "start", "catch_up", *workspace]
     subprocess.run(start, env=environment, cwd=ROOT, check=True, capture_output=True)
-    with dagster(home / "daemon", environment, "dagster._daemon", "run", *workspace):
+    with dagster_service(home / "daemon", environment, "dagster._daemon", "run", *workspace):
         yield
 
 
-def test_what_was_captured_while_the_warehouse_was_down_is_loaded_when_it_is_back(
-    quiet: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figures: Callable[..., None]
+def test_captures_made_during_an_outage_of_the_warehouse_are_loaded_after_it(
+    totesys_url: str, bucket_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figures: Callable[..., None]
 ) -> None:
     home = tmp_path / "warehouse"
     port = str(5_000 + os.getpid() % 20_000)
@@ -47,19 +44,19 @@ def test_what_was_captured_while_the_warehouse_was_down_is_loaded_when_it_is_bac
     url = f"postgresql://postgres@127.0.0.1:{port}/warehouse?sslmode=disable"
     with postgres.serve(home, **settings), connect(url.replace("/warehouse", "/postgres")) as connection:
         connection.run("CREATE DATABASE warehouse")
-    platform = Platform(quiet.totesys_url, url, quiet.buckets_url, monkeypatch)
+    platform = Platform(totesys_url, url, bucket_url, monkeypatch)
     platform.now -= timedelta(minutes=15 * (MISSED + 1))
-    for units in range(MISSED):  # ticks whose load fails
+    for units in range(MISSED):  # the load fails
         platform.totesys("UPDATE sales_order SET units_sold = :units WHERE sales_order_id = 1", units=units)
         assert processes.finish(processes.run(platform)) == 1
         platform.next_window()
-    assert len(captures(platform)) == MISSED
+    assert len(all_captures(platform)) == MISSED
 
     with daemon(platform, tmp_path / "dagster"):
-        sleep(20)  # the sensor looks, and finds nobody to ask
+        sleep(20)  # the sensor is evaluated, and fails
         with postgres.serve(home, **settings):
             deadline = monotonic() + 300
-            while loads(platform) < MISSED:
+            while count_loads(platform) < MISSED:
                 assert monotonic() < deadline, (tmp_path / "dagster" / "daemon.stdout").read_text()[-3000:]
                 sleep(1)
             assert_warehouse_equals_totesys(platform)
@@ -68,6 +65,6 @@ def test_what_was_captured_while_the_warehouse_was_down_is_loaded_when_it_is_bac
     figures(faults_tried=MISSED, faults_survived=MISSED, versions_checked=versions)
 
 
-def loads(platform: Platform) -> int:
-    [[there]] = platform.warehouse("SELECT to_regclass('warehouse.loads') IS NOT NULL")
-    return int(platform.warehouse("SELECT count(*) FROM warehouse.loads")[0][0]) if there else 0
+def count_loads(platform: Platform) -> int:
+    [[exists]] = platform.warehouse("SELECT to_regclass('warehouse.loads') IS NOT NULL")
+    return int(platform.warehouse("SELECT count(*) FROM warehouse.loads")[0][0]) if exists else 0

@@ -1,4 +1,4 @@
-"""The run's process killed with SIGKILL at every kind of moment, and run again: as if it had never crashed."""
+"""Runs that are killed with SIGKILL at points of every kind, and run again."""
 
 import random
 import signal
@@ -7,87 +7,84 @@ from pathlib import Path
 
 import pytest
 
-from etl_assets.buckets import Bucket
-from etl_assets.databases import connect
-from etl_assets.simulator.activity import Totesys
-from etl_assets.storage import open_star, read_captured
+from etl_assets.adapters.object_store import Bucket
 from etl_assets.totesys import TOTESYS_TABLES
 from etl_assets.transformation import STAR_TABLES
 from etl_assets_tests.chaos import SEED, processes
-from etl_assets_tests.chaos.history import assert_history_is_exact, captures
-from etl_assets_tests.platform import Platform
-from etl_assets_tests.test_etl import assert_warehouse_equals_totesys
+from etl_assets_tests.chaos.history import all_captures, assert_history_is_exact
+from etl_assets_tests.chaos.processes import Point, make_changes
+from etl_assets_tests.harness import Platform, assert_warehouse_equals_totesys, read_captured, star_input
 
 pytestmark = pytest.mark.chaos
 
-# The borders of every step, and within: each effect on a bucket, each word to a server.
-MOMENTS = [
-    "call ingestion:ingestion_assets.<locals>.ingestion",
-    "call ingestion:capture",
-    "call databases:Connection.copy_out",
-    "call ingestion:_Digest.write",
-    "return ingestion:_copy",
-    "call captures:publish",
-    "return captures:publish",
-    "return ingestion:ingestion_assets.<locals>.ingestion",
-    "call storage:read_captured",
-    "call storage:captured_batches",
-    "return transformation/assets:transform",
-    "call storage:write_star",
-    "return storage:write_star",
-    "c_call write in buckets:_LocalObject._append",
-    "c_call fsync in buckets:_LocalObject.publish",
-    "c_call link in buckets:_LocalObject.publish",
-    "c_return link in buckets:_LocalObject.publish",
-    "return buckets:_LocalObject.publish",
-    "call warehouse/load:load",
-    "return warehouse/schema:create_missing",
-    "return warehouse/load:_note_loads",
-    "call databases:Connection.copy_in",
-    "c_call write in databases:Connection.handle_COPY_DATA",
-    "return warehouse/load:_stage",
-    "return warehouse/load:_merge",
-    "return warehouse/load:_load_table",
-    "return databases:transaction",
-    "return warehouse/load:load",
+# The begin and end of each step, and within it each write to a bucket and each message to a server.
+LABELS = [
+    "call ingestion/assets:ingestion_assets.<locals>.ingestion",
+    "call ingestion/capture:capture",
+    "call adapters/postgres:Connection.copy_out",
+    "call ingestion/capture:_HeadWriter.write",
+    "return ingestion/capture:_copy",
+    "call ingestion/manifest:publish",
+    "return ingestion/manifest:publish",
+    "return ingestion/assets:ingestion_assets.<locals>.ingestion",
+    "call ingestion/csv_files:CapturedRows.read",
+    "call ingestion/csv_files:_read_ahead",
+    "return transformation/transform:transform",
+    "call transformation/parquet_files:write_star",
+    "return transformation/parquet_files:write_star",
+    "c_call write in object_store:_LocalObject._append",
+    "c_call fsync in object_store:_LocalObject.publish",
+    "c_call link in object_store:_LocalObject.publish",
+    "c_return link in object_store:_LocalObject.publish",
+    "return adapters/object_store:_LocalObject.publish",
+    "call warehouse/loader:load",
+    "return warehouse/ddl:create_missing",
+    "return warehouse/ledger:record_captures",
+    "call adapters/postgres:Connection.copy_in",
+    "c_call write in postgres:Connection.handle_COPY_DATA",
+    "return warehouse/loader:_TableLoader._stage",
+    "return warehouse/loader:_TableLoader._merge",
+    "return warehouse/loader:_TableLoader.load",
+    "return adapters/postgres:transaction",
+    "return warehouse/loader:load",
     "return warehouse/assets:warehouse_assets.<locals>.warehouse",
     "c_call flush in core:_flush",
     "c_return flush in core:_flush",
 ]
-MOMENTS_ON_S3 = [
-    "call buckets:_S3Object.publish",
-    "return buckets:_S3Object.publish",
-    "call captures:publish",
-    "return captures:publish",
-    "return storage:write_star",
-    "return databases:transaction",
+LABELS_ON_S3 = [
+    "call adapters/object_store:_S3Object.publish",
+    "return adapters/object_store:_S3Object.publish",
+    "call ingestion/manifest:publish",
+    "return ingestion/manifest:publish",
+    "return transformation/parquet_files:write_star",
+    "return adapters/postgres:transaction",
 ]
-DENSE = ("c_call flush in core:_flush", "c_return flush in core:_flush")
+MESSAGES = ("c_call flush in core:_flush", "c_return flush in core:_flush")
 PARTS = 4
 
 
-def chosen(moments: list[str], counts: dict[str, int]) -> list[processes.Point]:
-    """The first and last time of each moment, one between, and ten of each word to a server."""
+def choose_points(labels: list[str], counts: dict[str, int]) -> list[Point]:
+    """Return for each label the first point, the last, and one between; ten between for messages to a server."""
     draw = random.Random(SEED)
-    found = []
-    for label in moments:
+    points = []
+    for label in labels:
         count = counts[label]
-        between = draw.sample(range(1, count + 1), min(count, 10 if label in DENSE else 1))
-        found += [(label, number) for number in sorted({1, count, *between})]
-    return found
+        between = draw.sample(range(1, count + 1), min(count, 10 if label in MESSAGES else 1))
+        points += [(label, number) for number in sorted({1, count, *between})]
+    return points
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_a_run_killed_anywhere_and_run_again_leaves_what_one_never_killed_would(
-    part: int, quiet: Platform, tmp_path: Path, figures: Callable[..., None]
+def test_a_run_that_is_killed_and_run_again_loads_exactly_the_same(
+    part: int, platform: Platform, tmp_path: Path, figures: Callable[..., None]
 ) -> None:
-    counts = counts_of_a_run(quiet, tmp_path / "points")
-    killed = kill_and_run_again(quiet, chosen(MOMENTS, counts)[part::PARTS], full=part == PARTS - 1)
-    versions = assert_history_is_exact(quiet)
+    counts = count_points_of_a_run(platform, tmp_path / "points")
+    killed = kill_and_run_again(platform, choose_points(LABELS, counts)[part::PARTS], full=part == PARTS - 1)
+    versions = assert_history_is_exact(platform)
     figures(runs_killed=killed, faults_tried=killed, faults_survived=killed, versions_checked=versions)
 
 
-def test_the_same_over_s3(
+def test_a_run_on_s3_that_is_killed_and_run_again_loads_exactly_the_same(
     totesys_url: str,
     warehouse_url: str,
     s3_bucket: str,
@@ -96,64 +93,49 @@ def test_the_same_over_s3(
     figures: Callable[..., None],
 ) -> None:
     platform = Platform(totesys_url, warehouse_url, s3_bucket, monkeypatch)
-    counts = counts_of_a_run(platform, tmp_path / "points")
-    killed = kill_and_run_again(platform, chosen(MOMENTS_ON_S3, counts))
+    counts = count_points_of_a_run(platform, tmp_path / "points")
+    killed = kill_and_run_again(platform, choose_points(LABELS_ON_S3, counts))
     versions = assert_history_is_exact(platform)
     figures(runs_killed=killed, faults_tried=killed, faults_survived=killed, versions_checked=versions)
 
 
-def counts_of_a_run(platform: Platform, notes: Path) -> dict[str, int]:
-    """How often each moment comes in an ordinary run."""
+def count_points_of_a_run(platform: Platform, file: Path) -> dict[str, int]:
+    """Return by label how many points an incremental run has."""
     assert processes.finish(processes.run(platform)) == 0
     platform.next_window()
-    live(platform, random.Random(SEED))
-    return processes.points(platform, notes)
+    make_changes(platform, random.Random(SEED))
+    return processes.count_points(platform, file)
 
 
-def kill_and_run_again(platform: Platform, points: list[processes.Point], *, full: bool = False) -> int:
-    """At each point kill a run and run again; give how many were killed."""
+def kill_and_run_again(platform: Platform, points: list[Point], *, full: bool = False) -> int:
+    """Kill a run at each point, and run it again. Return how many were killed."""
     draw = random.Random(SEED)
     killed = 0
     for number, point in enumerate(points):
         platform.next_window()
-        live(platform, draw)
+        make_changes(platform, draw)
         code = processes.finish(processes.run(platform, at=point, full=full))
         assert code in (-signal.SIGKILL, 0), f"at {point}"
         killed += code == -signal.SIGKILL
         if number % 2:
-            live(platform, draw)
+            make_changes(platform, draw)
         assert processes.finish(processes.run(platform, full=full)) == 0, f"run again after {point}"
-        assert_warehouse_equals_totesys_again(platform, f"killed at {point}")
-    assert killed > 0.9 * len(points), "a moment that is not reached proves nothing"
-    assert_buckets_are_whole(platform)
+        try:
+            assert_warehouse_equals_totesys(platform)
+        except AssertionError as error:
+            raise AssertionError(f"after {point}") from error
+    assert killed > 0.9 * len(points), "too few points were reached"
+    assert_buckets_are_readable(platform)
     return killed
 
 
-def live(platform: Platform, draw: random.Random) -> None:
-    """A little of everything: sales, purchases, payments marked as paid, silent edits."""
-    with connect(platform.totesys_url) as connection:
-        totesys = Totesys(connection, seed=draw.randrange(2**32))
-        [[now]] = connection.run("SELECT localtimestamp(3)")
-        totesys.sell(now)
-        totesys.purchase(now)
-        for table in ("sales_order", "purchase_order", "design"):
-            totesys.edit_silently(table)
-        connection.run("UPDATE department SET location = :place WHERE department_id = 2", place=str(draw.random()))
-        connection.run("UPDATE payment SET paid = NOT paid WHERE payment_id % 7 = :n", n=draw.randrange(7))
-
-
-def assert_warehouse_equals_totesys_again(platform: Platform, when: str) -> None:
-    try:
-        assert_warehouse_equals_totesys(platform)
-    except AssertionError as error:
-        raise AssertionError(when) from error
-
-
-def assert_buckets_are_whole(platform: Platform) -> None:
-    """Whatever a manifest names is there, whole; every star file can be read."""
-    for capture in captures(platform):
+def assert_buckets_are_readable(platform: Platform) -> None:
+    """Assert that all files that manifests name, and all star files, are complete."""
+    for capture in all_captures(platform):
         for table in TOTESYS_TABLES:
             read_captured(Bucket(platform.ingestion_url), table, capture.partition)
         for star in STAR_TABLES:
-            with open_star(Bucket(platform.transformation_url), star.name, capture.partition) as file:
+            with star_input(Bucket(platform.transformation_url), star, capture.partition).open(
+                capture.partition
+            ) as file:
                 assert file.rows.read(use_threads=False).num_rows == file.rows.metadata.num_rows

@@ -1,4 +1,4 @@
-"""Whatever PostgreSQL can hold in a column is loaded exactly, or set apart with a reason: no crash, no change."""
+"""Every value that PostgreSQL can store is loaded exactly, or quarantined with a reason."""
 
 import re
 from collections.abc import Callable
@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from etl_assets.databases import connect
+from etl_assets.adapters.postgres import connect
 from etl_assets.simulator.activity import Totesys, create_schema
 from etl_assets.simulator.postgres import Server
 from etl_assets_tests.chaos import SEED
-from etl_assets_tests.platform import Platform
+from etl_assets_tests.harness import Platform
 
 pytestmark = pytest.mark.chaos
 
@@ -54,55 +54,56 @@ TEXTS = [
 ]  # fmt: skip
 
 
-def test_every_hostile_value_is_loaded_exactly_or_set_apart_with_a_reason(
-    quiet: Platform, figures: Callable[..., None]
+def test_every_value_is_loaded_exactly_or_quarantined_with_a_reason(
+    platform: Platform, figures: Callable[..., None]
 ) -> None:
-    quiet.totesys("ALTER TABLE payment DROP CONSTRAINT payment_transaction_id_key")
-    put(quiet, "payment", "payment_date", DATES, 10_000)
-    put(quiet, "payment", "created_at", TIMES, 20_000)
-    put(quiet, "payment", "last_updated", TIMES, 30_000)
-    put(quiet, "payment", "payment_amount", AMOUNTS, 40_000)
-    put(quiet, "sales_order", "agreed_delivery_date", DATES, 10_000)
-    put(quiet, "sales_order", "units_sold", INTEGERS, 20_000)
-    put(quiet, "design", "file_name", TEXTS, 10_000)
-    put(quiet, "design", "last_updated", TIMES, 20_000)
-    quiet.run()
+    platform.totesys("ALTER TABLE payment DROP CONSTRAINT payment_transaction_id_key")
+    insert(platform, "payment", "payment_date", DATES, 10_000)
+    insert(platform, "payment", "created_at", TIMES, 20_000)
+    insert(platform, "payment", "last_updated", TIMES, 30_000)
+    insert(platform, "payment", "payment_amount", AMOUNTS, 40_000)
+    insert(platform, "sales_order", "agreed_delivery_date", DATES, 10_000)
+    insert(platform, "sales_order", "units_sold", INTEGERS, 20_000)
+    insert(platform, "design", "file_name", TEXTS, 10_000)
+    insert(platform, "design", "last_updated", TIMES, 20_000)
+    platform.run()
     rejected = {
         (table, next(iter(key.values())), column): (value, reason)
-        for table, key, column, value, reason in quiet.warehouse(
+        for table, key, column, value, reason in platform.warehouse(
             'SELECT star_table, key, "column", value, reason FROM warehouse.rejected'
         )
     }
-    loaded = apart = 0
+    loaded = quarantined = 0
     for star, key, column, values, first, expected in (
         ("fact_payment", "payment_id", "payment_date", DATES, 10_000, iso_date),
-        ("fact_payment", "payment_id", "created_at", TIMES, 20_000, ordinary_time),
-        ("fact_payment", "payment_id", "last_updated", TIMES, 30_000, ordinary_time),
+        ("fact_payment", "payment_id", "created_at", TIMES, 20_000, supported_time),
+        ("fact_payment", "payment_id", "last_updated", TIMES, 30_000, supported_time),
         ("fact_payment", "payment_id", "payment_amount", AMOUNTS, 40_000, amount),
         ("fact_sales_order", "sales_order_id", "agreed_delivery_date", DATES, 10_000, iso_date),
         ("fact_sales_order", "sales_order_id", "units_sold", INTEGERS, 20_000, int),
         ("dim_design", "design_id", "file_name", TEXTS, 10_000, str),
-        ("dim_design", "design_id", "last_updated", TIMES, 20_000, arrives),
+        ("dim_design", "design_id", "last_updated", TIMES, 20_000, is_loaded),
     ):
-        present = present_values(quiet, star, key, column)
+        loaded_values = values_in_warehouse(platform, star, key, column)
         for number, value in enumerate(values, first):
-            wanted = expected(value)
-            if wanted is None:
-                kept, reason = rejected[star, number, column]
-                assert number not in present, f"{star}.{column}: {value!r} was loaded"
-                assert kept == quiet_text(quiet, star, key, column, number)
+            expected_value = expected(value)
+            if expected_value is None:
+                rejected_value, reason = rejected[star, number, column]
+                assert number not in loaded_values, f"{star}.{column}: {value!r} was loaded"
+                assert rejected_value == value_in_totesys(platform, star, key, column, number)
                 assert reason
-                apart += 1
+                quarantined += 1
             else:
-                assert present[number] == wanted, f"{star}.{column}: {value!r}"
+                assert loaded_values[number] == expected_value, f"{star}.{column}: {value!r}"
                 assert (star, number, column) not in rejected
                 loaded += 1
-    assert loaded + apart >= 200
-    assert len(rejected) == apart
-    figures(faults_tried=loaded + apart, faults_survived=loaded + apart, loaded_exactly=loaded, set_apart=apart)
+    total = loaded + quarantined
+    assert total >= 200
+    assert len(rejected) == quarantined
+    figures(faults_tried=total, faults_survived=total, loaded_exactly=loaded, quarantined=quarantined)
 
 
-def put(platform: Platform, table: str, column: str, values: list[str], first: int) -> None:
+def insert(platform: Platform, table: str, column: str, values: list[str], first: int) -> None:
     """Insert a copy of row 1 for each value."""
     with connect(platform.totesys_url) as connection:
         for number, value in enumerate(values, first):
@@ -115,7 +116,7 @@ def put(platform: Platform, table: str, column: str, values: list[str], first: i
             )
 
 
-def present_values(platform: Platform, star: str, key: str, column: str) -> dict[int, Any]:
+def values_in_warehouse(platform: Platform, star: str, key: str, column: str) -> dict[int, Any]:
     if column in ("created_at", "last_updated"):
         stem = column.removesuffix("_at")
         value = "true" if star == "dim_design" else f"({stem}_date + {stem}_time)::text"
@@ -124,14 +125,13 @@ def present_values(platform: Platform, star: str, key: str, column: str) -> dict
     return dict(map(tuple, platform.warehouse(f"SELECT {key}, {value} FROM warehouse.{star}")))
 
 
-def quiet_text(platform: Platform, star: str, key: str, column: str, number: int) -> str:
-    """What totesys itself writes of a value."""
+def value_in_totesys(platform: Platform, star: str, key: str, column: str, number: int) -> str:
     table = star.partition("_")[2]
     return str(platform.totesys(f"SELECT {column}::text FROM {table} WHERE {key} = :n", n=number)[0][0])
 
 
 def iso_date(text: str) -> str | None:
-    """A date as yyyy-mm-dd, of a year from 1 to 9999, or nothing."""
+    """Return a date of the years 1 to 9999 written as yyyy-mm-dd; None for any other text."""
     if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
         return None
     try:
@@ -140,15 +140,15 @@ def iso_date(text: str) -> str | None:
         return None
 
 
-def ordinary_time(text: str) -> Any:
+def supported_time(text: str) -> Any:
     if text.endswith("BC") or "infinity" in text or not re.match(r"[0-9]{4}-", text):
         return None
     return text
 
 
-def arrives(text: str) -> bool | None:
-    """A dimension does not show the time, but its row is there only if the time is."""
-    return True if ordinary_time(text) else None
+def is_loaded(text: str) -> bool | None:
+    """Return True if the row of a dimension is loaded: the dimension does not have the time."""
+    return True if supported_time(text) else None
 
 
 def amount(text: str) -> Decimal | None:
@@ -156,20 +156,20 @@ def amount(text: str) -> Decimal | None:
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "WIN1252", "LATIN9"])
-def test_text_of_another_encoding_arrives_as_the_same_characters(
-    encoding: str, server: Server, quiet: Platform, monkeypatch: pytest.MonkeyPatch
+def test_text_of_another_encoding_is_loaded_as_the_same_characters(
+    encoding: str, server: Server, warehouse_url: str, bucket_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    platform = other_source(server, quiet, monkeypatch, encoding)
+    platform = Platform(totesys_in(encoding, server), warehouse_url, bucket_url, monkeypatch)
     text = bytes(range(0xC0, 0x100)).decode("latin-1")
     platform.totesys("UPDATE design SET file_name = :text WHERE design_id = 1", text=text)
     platform.run()
     assert platform.warehouse("SELECT file_name FROM warehouse.dim_design WHERE design_id = 1") == [[text]]
 
 
-def test_bytes_that_are_no_text_are_set_apart_and_stop_no_other(
-    server: Server, quiet: Platform, monkeypatch: pytest.MonkeyPatch
+def test_bytes_that_are_not_text_are_quarantined_and_block_no_other_row(
+    server: Server, warehouse_url: str, bucket_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    platform = other_source(server, quiet, monkeypatch, "SQL_ASCII")
+    platform = Platform(totesys_in("SQL_ASCII", server), warehouse_url, bucket_url, monkeypatch)
     platform.totesys(
         "UPDATE design SET file_name = convert_from(:bytes, 'SQL_ASCII') WHERE design_id = 1", bytes=b"\xffA"
     )
@@ -177,18 +177,18 @@ def test_bytes_that_are_no_text_are_set_apart_and_stop_no_other(
     platform.run()
     assert platform.warehouse("SELECT file_name FROM warehouse.dim_design WHERE design_id = 2") == [["é"]]
     assert platform.warehouse('SELECT key, "column", value FROM warehouse.rejected') == [
-        [{"design_id": 1}, "file_name", "b'\\xffA'"]
+        [{"design_id": 1}, "file_name", "\\xffA"]
     ]
     [[designs]] = platform.totesys("SELECT count(*) FROM design")
-    assert platform.versions()["dim_design"] == designs - 1
+    assert platform.row_counts()["dim_design"] == designs - 1
 
 
-def other_source(server: Server, quiet: Platform, monkeypatch: pytest.MonkeyPatch, encoding: str) -> Platform:
-    """The platform over a day of totesys in another encoding."""
+def totesys_in(encoding: str, server: Server) -> str:
+    """Create a database with a day of totesys in an encoding. Return its URL."""
     name = f"in_{encoding.lower()}"
     with connect(server.url()) as connection:
         connection.run(f"CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0")
     with connect(server.url(name)) as connection:
         create_schema(connection)
-        Totesys(connection, seed=SEED).past(date(2024, 8, 21), date(2024, 8, 22))
-    return Platform(server.url(name), quiet.warehouse_url, quiet.buckets_url, monkeypatch)
+        Totesys(connection, seed=SEED).generate_history(date(2024, 8, 21), date(2024, 8, 22))
+    return server.url(name)

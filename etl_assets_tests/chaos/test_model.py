@@ -1,5 +1,6 @@
-"""Changes, captures, loads, replays and crashes in any order, against a model of ten lines (hypothesis, stateful)."""
+"""Changes, captures, loads, replays and crashes in any order, compared with a model (Hypothesis, stateful)."""
 
+import contextlib
 import itertools
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -11,50 +12,50 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from etl_assets.buckets import Bucket
-from etl_assets.captures import in_partition
-from etl_assets.databases import connect
+from etl_assets.adapters.object_store import Bucket
+from etl_assets.adapters.postgres import connect
+from etl_assets.ingestion.manifest import list_partition
 from etl_assets.simulator.postgres import Server
 from etl_assets_tests.chaos import SEED
 from etl_assets_tests.chaos.pipeline import Pipeline
-from etl_assets_tests.conftest import fresh
+from etl_assets_tests.harness import new_database
 
 pytestmark = pytest.mark.chaos
 
 EXAMPLES, STEPS = 20, 40
 KEYS = st.integers(1, 2)
-NAMED, UNNAMED = 1, 9
-BAD = "tomorrow"
-GOOD = "2024-09-01"
+KNOWN_CURRENCY, UNKNOWN_CURRENCY = 1, 9
+INVALID_DATE = "tomorrow"
+VALID_DATE = "2024-09-01"
 
 Content = tuple[int, int, str]
-"""Of an order: units sold, currency, agreed payment date."""
+"""Units sold, currency and agreed payment date of an order."""
 
 
 def history(captures: list[tuple[datetime, dict[int, Content], bool]]) -> list[tuple[int, datetime, Content, bool]]:
-    """The model: the versions of orders that captures saw, as key, time, content, and whether it closes."""
+    """The model: return the versions of orders as key, capture time, content, and whether it is a tombstone."""
     versions = []
-    last: dict[int, tuple[Content, bool]] = {}
+    latest: dict[int, tuple[Content, bool]] = {}
     for time, orders, full in captures:
-        now = {key: (content, False) for key, content in orders.items() if content[2] != BAD}
+        now = {key: (content, False) for key, content in orders.items() if content[2] != INVALID_DATE}
         if full:
-            now |= {key: (content, True) for key, (content, _) in last.items() if key not in orders}
-        changed = {key: version for key, version in now.items() if last.get(key) != version}
+            now |= {key: (content, True) for key, (content, _) in latest.items() if key not in orders}
+        changed = {key: version for key, version in now.items() if latest.get(key) != version}
         versions += [(key, time, *version) for key, version in changed.items()]
-        last |= changed
+        latest |= changed
     return versions
 
 
 class CrashError(Exception):
-    """The process is gone."""
+    """The process crashes here."""
 
 
-class Crashing(Bucket):
-    """A bucket whose writer dies before the n-th object is published."""
+class CrashingBucket(Bucket):
+    """A bucket that crashes its writer after some objects."""
 
-    def __init__(self, url: str, at: int) -> None:
+    def __init__(self, url: str, objects: int) -> None:
         super().__init__(url)
-        self._left = at
+        self._left = objects
 
     def create(self, key: str) -> Any:
         self._left -= 1
@@ -63,23 +64,23 @@ class Crashing(Bucket):
         return super().create(key)
 
 
-class Torn:
-    """A file whose reader dies."""
+class CrashingFile:
+    """A file that crashes its reader."""
 
     def __getattr__(self, name: str) -> Any:
         raise CrashError
 
 
 class Machine(RuleBasedStateMachine):
-    fresh_pipeline: Callable[[], Pipeline]
+    new_pipeline: Callable[[], Pipeline]
 
     def __init__(self) -> None:
         super().__init__()
-        self.pipeline = type(self).fresh_pipeline()
+        self.pipeline = type(self).new_pipeline()
         self.orders: dict[int, Content] = {}
         self.captures: list[tuple[datetime, dict[int, Content], bool]] = []
         self.partitions: list[str] = []
-        self.loaded = 0
+        self.loaded_partitions = 0
         self.window = datetime(2026, 11, 23)
         with connect(self.pipeline.totesys_url) as connection:
             connection.run("TRUNCATE payment, transaction, sales_order, purchase_order")
@@ -96,8 +97,8 @@ class Machine(RuleBasedStateMachine):
     @rule(
         key=KEYS,
         units=st.integers(1, 2),
-        currency=st.sampled_from([NAMED, UNNAMED]),
-        due=st.sampled_from([GOOD, GOOD, BAD]),
+        currency=st.sampled_from([KNOWN_CURRENCY, UNKNOWN_CURRENCY]),
+        due=st.sampled_from([VALID_DATE, VALID_DATE, INVALID_DATE]),
     )
     def write(self, key: int, units: int, currency: int, due: str) -> None:
         self.orders[key] = (units, currency, due)
@@ -120,64 +121,64 @@ class Machine(RuleBasedStateMachine):
 
     @rule(full=st.booleans())
     def capture(self, full: bool) -> None:
-        made = self.pipeline.capture(self.partition, full=full)
-        self.captures += [(each.captured_at, dict(self.orders), each.full) for each in made]
-        if self.partition not in self.partitions:
-            self.partitions.append(self.partition)
-        self.loaded = min(self.loaded, self.partitions.index(self.partition))
+        self.pipeline.capture(self.partition, full=full)
+        self.record_captures()
 
-    @rule(at=st.integers(0, 5), full=st.booleans())
-    def crash_while_capturing(self, at: int, full: bool) -> None:
-        before = len(self.captures)
-        try:
-            self.captures += [
-                (each.captured_at, dict(self.orders), each.full)
-                for each in self.pipeline.capture(self.partition, full=full, lake=Crashing(self.pipeline.lake.url, at))
-            ]
-        except CrashError:
-            # Of two captures the first may be there: it is a capture.
-            made = in_partition(self.pipeline.lake, self.partition)
-            known = {time for time, _, _ in self.captures}
-            self.captures += [(e.captured_at, dict(self.orders), e.full) for e in made if e.captured_at not in known]
-        if len(self.captures) > before:
+    @rule(objects=st.integers(0, 5), full=st.booleans())
+    def crash_while_capturing(self, objects: int, full: bool) -> None:
+        bucket = CrashingBucket(self.pipeline.bucket.url, objects)
+        with contextlib.suppress(CrashError):
+            self.pipeline.capture(self.partition, full=full, bucket=bucket)
+        self.record_captures()  # the first of two may exist
+
+    def record_captures(self) -> None:
+        known = {time for time, _, _ in self.captures}
+        new = [each for each in list_partition(self.pipeline.bucket, self.partition) if each.captured_at not in known]
+        self.captures += [(capture.captured_at, dict(self.orders), capture.full) for capture in new]
+        if new:
             if self.partition not in self.partitions:
                 self.partitions.append(self.partition)
-            self.loaded = min(self.loaded, self.partitions.index(self.partition))
+            self.loaded_partitions = min(self.loaded_partitions, self.partitions.index(self.partition))
 
     @rule()
     def next_window(self) -> None:
         self.window += timedelta(minutes=15)
 
-    @precondition(lambda self: self.loaded < len(self.partitions))
+    @precondition(lambda self: self.loaded_partitions < len(self.partitions))
     @rule()
     def load(self) -> None:
-        partition = self.partitions[self.loaded]
+        partition = self.partitions[self.loaded_partitions]
         self.pipeline.transform(partition)
         self.pipeline.load(partition)
-        self.loaded += 1
-        if self.loaded == len(self.partitions):
+        self.loaded_partitions += 1
+        if self.loaded_partitions == len(self.partitions):
             self.assert_history()
 
-    @rule(key=KEYS, units=st.integers(1, 2), currency=st.sampled_from([NAMED, UNNAMED]), full=st.booleans())
-    def write_and_tick(self, key: int, units: int, currency: int, full: bool) -> None:
-        self.write(key, units, currency, GOOD)
+    @rule(
+        key=KEYS,
+        units=st.integers(1, 2),
+        currency=st.sampled_from([KNOWN_CURRENCY, UNKNOWN_CURRENCY]),
+        full=st.booleans(),
+    )
+    def write_and_run(self, key: int, units: int, currency: int, full: bool) -> None:
+        self.write(key, units, currency, VALID_DATE)
         self.next_window()
         self.capture(full)
-        while self.loaded < len(self.partitions):
+        while self.loaded_partitions < len(self.partitions):
             self.load()
 
-    @precondition(lambda self: self.loaded < len(self.partitions))
+    @precondition(lambda self: self.loaded_partitions < len(self.partitions))
     @rule(star=st.sampled_from(["dim_date", "dim_currency", "fact_sales_order", "fact_payment"]))
     def crash_while_loading(self, star: str) -> None:
-        partition = self.partitions[self.loaded]
+        partition = self.partitions[self.loaded_partitions]
         self.pipeline.transform(partition)
         with pytest.raises(CrashError):
-            self.pipeline.load(partition, {star: Torn()})  # type: ignore[dict-item]
+            self.pipeline.load(partition, {star: CrashingFile()})  # type: ignore[dict-item]
 
-    @precondition(lambda self: self.loaded > 0)
+    @precondition(lambda self: self.loaded_partitions > 0)
     @rule(data=st.data())
     def replay(self, data: st.DataObject) -> None:
-        partition = data.draw(st.sampled_from(self.partitions[: self.loaded]))
+        partition = data.draw(st.sampled_from(self.partitions[: self.loaded_partitions]))
         self.pipeline.transform(partition)
         self.pipeline.load(partition)
 
@@ -185,9 +186,9 @@ class Machine(RuleBasedStateMachine):
         self.name_the_currency("GBP")
         self.next_window()
         self.capture(full=True)
-        while self.loaded < len(self.partitions):
+        while self.loaded_partitions < len(self.partitions):
             self.load()
-        assert self.warehouse("SELECT * FROM warehouse.waiting") == []
+        assert self.warehouse("SELECT * FROM warehouse.pending") == []
 
     def warehouse(self, sql: str) -> list[tuple[Any, ...]]:
         with connect(self.pipeline.warehouse_url) as connection:
@@ -200,41 +201,41 @@ class Machine(RuleBasedStateMachine):
                UNION ALL
                SELECT (key->>'sales_order_id')::int, captured_at, (row->>'units_sold')::int,
                    (row->>'currency_id')::int, row->>'agreed_payment_date', (row->>'deleted')::boolean
-               FROM warehouse.waiting"""
+               FROM warehouse.pending"""
         )
-        arrived = """SELECT 1 FROM warehouse.waiting JOIN warehouse.dim_currency
-            ON waiting.row->'currency_id' = to_jsonb(dim_currency.currency_id)"""
-        assert self.warehouse(arrived) == [], "waits for what is here"
-        have = sorted((key, at, (units, currency, due), gone) for key, at, units, currency, due, gone in rows)
-        assert have == sorted(history(self.captures))
+        resolvable = """SELECT 1 FROM warehouse.pending JOIN warehouse.dim_currency
+            ON pending.row->'currency_id' = to_jsonb(dim_currency.currency_id)"""
+        assert self.warehouse(resolvable) == [], "a pending row whose reference exists"
+        versions = [(key, time, (units, currency, due), deleted) for key, time, units, currency, due, deleted in rows]
+        assert sorted(versions) == sorted(history(self.captures))
         rejected = self.warehouse(
             "SELECT (key->>'sales_order_id')::int FROM warehouse.rejected WHERE star_table LIKE 'fact%'"
         )
-        assert {key for [key] in rejected} >= {key for key, content in self.orders.items() if content[2] == BAD} & {
-            key for key, content in self.captures[-1][1].items() if content[2] == BAD
-        }
+        assert {key for [key] in rejected} >= {
+            key for key, content in self.orders.items() if content[2] == INVALID_DATE
+        } & {key for key, content in self.captures[-1][1].items() if content[2] == INVALID_DATE}
 
 
 def test_any_interleaving_equals_the_model(
-    server: Server, quiet_totesys: str, tmp_path: Path, figures: Callable[..., None]
+    server: Server, small_totesys: str, tmp_path: Path, figures: Callable[..., None]
 ) -> None:
-    numbers = itertools.count()
+    runs = itertools.count()
 
-    class Fresh(Machine):
+    class MachineOnNewDatabases(Machine):
         @staticmethod
-        def fresh_pipeline() -> Pipeline:
-            lake = Bucket(f"file://{tmp_path}/{next(numbers)}")
-            return Pipeline(fresh(server, quiet_totesys), fresh(server), lake)
+        def new_pipeline() -> Pipeline:
+            bucket = Bucket(f"file://{tmp_path}/{next(runs)}")
+            return Pipeline(new_database(server, small_totesys), new_database(server), bucket)
 
     run_state_machine_as_test(
-        seed(SEED)(Fresh),
+        seed(SEED)(MachineOnNewDatabases),
         settings=settings(
             max_examples=EXAMPLES,
             stateful_step_count=STEPS,
             deadline=None,
             database=None,
-            phases=[Phase.generate],  # of a failure, Phase.shrink finds a short one, in minutes
+            phases=[Phase.generate],  # Phase.shrink takes minutes to find a shorter failure
             suppress_health_check=list(HealthCheck),
         ),
     )
-    figures(interleavings=next(numbers))
+    figures(interleavings=next(runs))

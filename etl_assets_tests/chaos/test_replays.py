@@ -1,4 +1,4 @@
-"""Everything again: in any order, twice, at the same time, from the beginning into nothing."""
+"""Replays: in any order, repeated, concurrent, and of the whole history into an empty warehouse."""
 
 import random
 import re
@@ -8,18 +8,16 @@ from time import sleep
 
 import pytest
 
-from etl_assets.automation import REPLAY
-from etl_assets.buckets import Bucket
-from etl_assets.captures import following, in_partition, partition_of
-from etl_assets.databases import connect
+from etl_assets.adapters.object_store import Bucket
+from etl_assets.adapters.postgres import connect
+from etl_assets.catalog.stages import REPLAY
+from etl_assets.ingestion.manifest import list_after, list_partition, partition_of
 from etl_assets.simulator.postgres import Server
 from etl_assets_tests.chaos import SEED, processes
 from etl_assets_tests.chaos.history import assert_history_is_exact
 from etl_assets_tests.chaos.pipeline import Pipeline
-from etl_assets_tests.chaos.test_crashes import live
-from etl_assets_tests.conftest import fresh
-from etl_assets_tests.platform import Platform
-from etl_assets_tests.test_etl import assert_warehouse_equals_totesys
+from etl_assets_tests.chaos.processes import make_changes
+from etl_assets_tests.harness import SOURCE, STAR, Platform, assert_warehouse_equals_totesys, new_database
 
 pytestmark = pytest.mark.chaos
 
@@ -37,77 +35,77 @@ ODD_CHANGES = {
     15: ["DELETE FROM payment WHERE payment_id = 4"],
     17: ["UPDATE payment SET payment_date = 'never' WHERE payment_id = 5"],
 }
-"""By partition: deletions, rejected rows, facts that wait for them, and their mending."""
+"""By partition: deletions, rejected rows, pending facts and their corrections."""
 
 
-def test_all_partitions_again_in_any_order_and_the_whole_history_into_an_empty_warehouse(
-    quiet: Platform, server: Server, figures: Callable[..., None]
+def test_replays_in_any_order_and_into_an_empty_warehouse_load_the_same_history(
+    platform: Platform, server: Server, figures: Callable[..., None]
 ) -> None:
     draw = random.Random(SEED)
-    lake = Bucket(quiet.ingestion_url)
-    stages = Pipeline(quiet.totesys_url, quiet.warehouse_url, lake)
+    bucket = Bucket(platform.ingestion_url)
+    pipeline = Pipeline(platform.totesys_url, platform.warehouse_url, bucket)
     for number in range(PARTITIONS):
-        live(quiet, draw)
+        make_changes(platform, draw)
         for change in ODD_CHANGES.get(number, ()):
-            quiet.totesys(change)
-        stages.capture(quiet.partition, full=number % 5 == 4)
+            platform.totesys(change)
+        pipeline.capture(platform.partition, full=number % 5 == 4)
         if number % 3 == 0:  # several captures in one window
-            live(quiet, draw)
-            stages.capture(quiet.partition)
-        stages.transform(quiet.partition)
-        stages.load(quiet.partition)
-        quiet.next_window()
-    before = quiet.contents()
-    assert sum(row[-1] for row in before["fact_payment"]) == 3, "three payments are closed"
-    partitions = list(dict.fromkeys(partition_of(id_) for id_ in following(lake, None)))
+            make_changes(platform, draw)
+            pipeline.capture(platform.partition)
+        pipeline.transform(platform.partition)
+        pipeline.load(platform.partition)
+        platform.next_window()
+    before = platform.contents()
+    assert sum(row[-1] for row in before["fact_payment"]) == 3, "three payments have tombstones"
+    partitions = list(dict.fromkeys(partition_of(id_) for id_ in list_after(bucket, None)))
     assert len(partitions) == PARTITIONS
 
     for partition in draw.sample(partitions * 2, len(partitions) * 2):
         if draw.random() < 0.5:
-            stages.transform(partition)
-        stages.load(partition)
-    assert quiet.contents() == before
+            pipeline.transform(partition)
+        pipeline.load(partition)
+    assert platform.contents() == before
 
-    empty = Pipeline(quiet.totesys_url, fresh(server), lake)
+    empty = Pipeline(platform.totesys_url, new_database(server), bucket)
     for partition in partitions:
         empty.transform(partition)
         empty.load(partition)
-    quiet.warehouse_url = empty.warehouse_url
-    assert quiet.contents() == before
+    platform.warehouse_url = empty.warehouse_url
+    assert platform.contents() == before
     figures(replays=3 * len(partitions))
 
 
-def test_a_replay_by_dagster_of_the_whole_history_fills_an_empty_warehouse(quiet: Platform, server: Server) -> None:
+def test_a_replay_of_the_whole_history_by_dagster_fills_an_empty_warehouse(platform: Platform, server: Server) -> None:
     draw = random.Random(SEED)
     for number in range(4):
-        live(quiet, draw)
-        assert processes.finish(processes.run(quiet, full=number == 2)) == 0
-        quiet.next_window()
-    before = quiet.contents()
-    quiet.warehouse_url = fresh(server)
-    for id_ in following(Bucket(quiet.ingestion_url), None):
-        assert processes.finish(processes.run(quiet, job=REPLAY, partition=partition_of(id_))) == 0
-    assert quiet.contents() == before
+        make_changes(platform, draw)
+        assert processes.finish(processes.run(platform, full=number == 2)) == 0
+        platform.next_window()
+    before = platform.contents()
+    platform.warehouse_url = new_database(server)
+    for id_ in list_after(Bucket(platform.ingestion_url), None):
+        assert processes.finish(processes.run(platform, job=REPLAY, partition=partition_of(id_))) == 0
+    assert platform.contents() == before
 
 
-def test_two_ticks_at_once_do_what_one_after_the_other_would(quiet: Platform, figures: Callable[..., None]) -> None:
+def test_concurrent_runs_load_the_same_as_consecutive_ones(platform: Platform, figures: Callable[..., None]) -> None:
     draw = random.Random(SEED)
     rounds = 8
     for number in range(rounds):
-        live(quiet, draw)
-        together = [processes.run(quiet, full=number % 4 == 3) for _ in range(2)]
-        if number % 2:  # and the next, while they transform and load
-            while len(in_partition(Bucket(quiet.ingestion_url), quiet.partition)) < len(together):
+        make_changes(platform, draw)
+        concurrent = [processes.run(platform, full=number % 4 == 3) for _ in range(2)]
+        if number % 2:  # another one while they transform and load
+            while len(list_partition(Bucket(platform.ingestion_url), platform.partition)) < len(concurrent):
                 sleep(0.01)
-            quiet.next_window()
-            together.append(processes.run(quiet))
-        assert [processes.finish(process) for process in together] == [0] * len(together)
-        assert_warehouse_equals_totesys(quiet)
-        quiet.next_window()
-    figures(faults_tried=rounds, faults_survived=rounds, versions_checked=assert_history_is_exact(quiet))
+            platform.next_window()
+            concurrent.append(processes.run(platform))
+        assert [processes.finish(process) for process in concurrent] == [0] * len(concurrent)
+        assert_warehouse_equals_totesys(platform)
+        platform.next_window()
+    figures(faults_tried=rounds, faults_survived=rounds, versions_checked=assert_history_is_exact(platform))
 
 
-HOSTILE = (
+HOSTILE_TEXTS = (
     "'; DROP TABLE payment; --",
     '"; DROP SCHEMA warehouse CASCADE; --',
     "../../../etc/passwd",
@@ -123,28 +121,35 @@ HOSTILE = (
 )
 
 
-WINDOW, STAMP = r"\d{4}/\d\d/\d\d/\d\d-\d\d", r"\d{4}-\d\d-\d\d_\d\d\.\d\d\.\d\d\.\d{6}"
-KEY = re.compile(rf"captures/{WINDOW}/{STAMP}\.json|(rejected/)?([a-z_]+)/{WINDOW}/\2-{STAMP}\.(csv|parquet)")
+WINDOW, TIME = r"\d{4}/\d\d/\d\d/\d\d-\d\d", r"\d{4}-\d\d-\d\d_\d\d\.\d\d\.\d\d\.\d{6}"
+KEY = re.compile(rf"captures/{WINDOW}/{TIME}\.json|(rejected/)?([a-z_]+)/{WINDOW}/\2-{TIME}\.(csv|parquet)")
 
 
-def test_hostile_text_stays_text_and_keys_are_made_of_declared_names_and_times(
-    quiet: Platform, figures: Callable[..., None]
+def test_hostile_text_is_loaded_as_text_and_is_in_no_object_key(
+    platform: Platform, figures: Callable[..., None]
 ) -> None:
-    with connect(quiet.totesys_url) as connection:
-        for number, text in enumerate(HOSTILE, 1):
-            connection.run("UPDATE design SET design_name = :t, file_name = :t WHERE design_id = :n", t=text, n=number)
+    with connect(platform.totesys_url) as connection:
+        for number, text in enumerate(HOSTILE_TEXTS, 1):
+            connection.run(
+                """INSERT INTO design (design_id, design_name, file_location, file_name, last_updated)
+                   VALUES (:number, :text, :text, :text, now())""",
+                number=10_000 + number,
+                text=text,
+            )
             connection.run("UPDATE payment SET payment_date = :t WHERE payment_id = :n", t=text, n=number)
             connection.run("UPDATE department SET department_name = :t WHERE department_id = 1", t=text)
-    quiet.run()
-    names = quiet.warehouse("SELECT design_name FROM warehouse.dim_design ORDER BY design_id LIMIT :n", n=len(HOSTILE))
-    assert [name for [name] in names] == list(HOSTILE)
-    rejected = quiet.warehouse("SELECT value FROM warehouse.rejected ORDER BY (key->>'payment_id')::int")
-    assert [value for [value] in rejected] == list(HOSTILE)
-    keys = [*all_keys(quiet.ingestion_url), *all_keys(quiet.transformation_url)]
-    assert len(keys) == 11 + 1 + 11 + 1
+    platform.run()
+    loaded = platform.warehouse(
+        "SELECT design_name FROM warehouse.dim_design WHERE design_id > 10000 ORDER BY design_id"
+    )
+    assert [name for [name] in loaded] == [*HOSTILE_TEXTS]
+    rejected = platform.warehouse("SELECT value FROM warehouse.rejected ORDER BY (key->>'payment_id')::int")
+    assert [value for [value] in rejected] == [*HOSTILE_TEXTS]
+    keys = [*all_keys(platform.ingestion_url), *all_keys(platform.transformation_url)]
+    assert len(keys) == len(SOURCE) + len(STAR) + 2, "a file of each table, the manifest, rejected rows"
     for key in keys:
         assert KEY.fullmatch(key), key
-    figures(faults_tried=len(HOSTILE), faults_survived=len(HOSTILE))
+    figures(faults_tried=len(HOSTILE_TEXTS), faults_survived=len(HOSTILE_TEXTS))
 
 
 def all_keys(url: str) -> list[str]:

@@ -1,30 +1,30 @@
-"""Writers of totesys who do everything an application should not: at once, late, silently, with wrong clocks."""
+"""Concurrent writers of totesys: late commits, edits without a new `last_updated`, wrong clocks, deadlocks."""
 
 import random
 from collections.abc import Callable
 from threading import Event, Thread
 
-from etl_assets.databases import Connection, DatabaseUnavailableError, StatementRefusedError, connect
+from etl_assets.adapters.postgres import Connection, DatabaseUnavailableError, StatementRefusedError, connect
 
 _SKEWS = ("0 days", "0 days", "-400 days", "-3 days", "2 days", "700 days", "-2 hours")
 _LONGEST_PAUSE_SECONDS = 12.0
 
 
 class Writer(Thread):
-    """Writes random transactions, by a seed, until told to stop."""
+    """Writes random transactions until `stop` is set."""
 
     def __init__(self, url: str, seed: int, stop: Event) -> None:
         super().__init__(name=f"writer {seed}", daemon=True)
         self._url = url
         self._draw = random.Random(seed)
-        self._stop_asked = stop
+        self._stop_requested = stop
         self.rolled_back = 0
         self.failed: BaseException | None = None
 
     def run(self) -> None:
         try:
             with connect(self._url) as connection:
-                while not self._stop_asked.is_set():
+                while not self._stop_requested.is_set():
                     self._transaction(connection)
         except BaseException as error:
             self.failed = error
@@ -36,12 +36,12 @@ class Writer(Thread):
         try:
             for _ in range(draw.randint(1, 5)):
                 if draw.random() < 0.2:
-                    self._within_a_savepoint(connection)
+                    self._change_in_savepoint(connection)
                 else:
                     self._change(connection)
-                if draw.random() < 0.01:  # held open, over several captures
-                    self._stop_asked.wait(draw.uniform(1, _LONGEST_PAUSE_SECONDS))
-        except (StatementRefusedError, DatabaseUnavailableError):  # a deadlock, or a row that another refers to
+                if draw.random() < 0.01:  # open during several captures
+                    self._stop_requested.wait(draw.uniform(1, _LONGEST_PAUSE_SECONDS))
+        except (StatementRefusedError, DatabaseUnavailableError):  # a deadlock or a foreign key
             connection.run("ROLLBACK")
             self.rolled_back += 1
             return
@@ -50,37 +50,37 @@ class Writer(Thread):
             self.rolled_back += 1
         else:
             connection.run("COMMIT")
-        self._stop_asked.wait(draw.uniform(0, 0.05))
+        self._stop_requested.wait(draw.uniform(0, 0.05))
 
-    def _within_a_savepoint(self, connection: Connection) -> None:
-        connection.run("SAVEPOINT inner_one")
+    def _change_in_savepoint(self, connection: Connection) -> None:
+        connection.run("SAVEPOINT nested")
         self._change(connection)
         if self._draw.random() < 0.5:
-            connection.run("ROLLBACK TO SAVEPOINT inner_one")
+            connection.run("ROLLBACK TO SAVEPOINT nested")
         else:
-            connection.run("RELEASE SAVEPOINT inner_one")
+            connection.run("RELEASE SAVEPOINT nested")
 
     def _change(self, connection: Connection) -> None:
         draw = self._draw
         changes: list[tuple[Callable[[Connection], None], int]] = [
-            (self._order, 6),
-            (self._silent_edit, 6),
-            (self._stamped_edit, 4),
-            (self._edit_a_dimension, 3),
-            (self._delete_a_payment, 2),
-            (self._delete_an_order, 2),
-            (self._delete_and_insert_again, 1),
+            (self._insert_order, 6),
+            (self._edit_fact, 6),
+            (self._edit_payment, 4),
+            (self._edit_dimension, 3),
+            (self._delete_payment, 2),
+            (self._delete_order, 2),
+            (self._delete_and_insert_payment, 1),
         ]
-        [change] = draw.choices([one for one, _ in changes], [weight for _, weight in changes])
+        [change] = draw.choices([change for change, _ in changes], [weight for _, weight in changes])
         change(connection)
 
-    def _any(self, connection: Connection, table: str) -> int:
-        found = connection.run(
+    def _any_key(self, connection: Connection, table: str) -> int:
+        rows = connection.run(
             f"SELECT {table}_id FROM {table} ORDER BY md5({table}_id::text || '{self._draw.random()}') LIMIT 1"
         )
-        return int(found[0][0]) if found else 0
+        return int(rows[0][0]) if rows else 0
 
-    def _order(self, connection: Connection) -> None:
+    def _insert_order(self, connection: Connection) -> None:
         draw = self._draw
         values = {
             "skew": draw.choice(_SKEWS),
@@ -93,45 +93,45 @@ class Writer(Thread):
             "days": draw.randint(0, 7),
         }
         connection.run(
-            """WITH stamps AS (SELECT localtimestamp(3) + CAST(:skew AS interval) AS at),
-                   made AS (
+            """WITH times AS (SELECT localtimestamp(3) + CAST(:skew AS interval) AS at),
+                   inserted AS (
                        INSERT INTO sales_order (created_at, last_updated, design_id, staff_id, counterparty_id,
                            units_sold, unit_price, currency_id, agreed_delivery_date, agreed_payment_date,
                            agreed_delivery_location_id)
                        SELECT at, at, (SELECT min(design_id) FROM design), :staff, :counterparty, :units,
                            CAST(:cents AS numeric) / 100, :currency, CAST(at::date + CAST(:days AS integer) AS text),
                            CAST(at::date AS text), :place
-                       FROM stamps RETURNING sales_order_id),
-                   moved AS (
+                       FROM times RETURNING sales_order_id),
+                   transacted AS (
                        INSERT INTO transaction (created_at, last_updated, transaction_type, sales_order_id)
-                       SELECT at, at, 'SALE', sales_order_id FROM stamps, made RETURNING transaction_id)
+                       SELECT at, at, 'SALE', sales_order_id FROM times, inserted RETURNING transaction_id)
                INSERT INTO payment (created_at, last_updated, transaction_id, counterparty_id, payment_amount,
                    currency_id, payment_type_id, paid, payment_date, company_ac_number, counterparty_ac_number)
                SELECT at, at, transaction_id, :counterparty, CAST(:units AS numeric), :currency, 1, false,
                    CAST(at::date AS text), 1, 1
-               FROM stamps, moved""",
+               FROM times, transacted""",
             **values,
         )
 
-    def _silent_edit(self, connection: Connection) -> None:
+    def _edit_fact(self, connection: Connection) -> None:
         table, column = self._draw.choice(
             [("sales_order", "units_sold"), ("purchase_order", "item_quantity"), ("payment", "counterparty_ac_number")]
         )
         connection.run(
             f"UPDATE {table} SET {column} = :value WHERE {table}_id = :key",
             value=self._draw.randint(1, 1000),
-            key=self._any(connection, table),
+            key=self._any_key(connection, table),
         )
 
-    def _stamped_edit(self, connection: Connection) -> None:
+    def _edit_payment(self, connection: Connection) -> None:
         connection.run(
             """UPDATE payment SET paid = NOT paid, last_updated = localtimestamp(3) + CAST(:skew AS interval)
                WHERE payment_id = :key""",
             skew=self._draw.choice(_SKEWS),
-            key=self._any(connection, "payment"),
+            key=self._any_key(connection, "payment"),
         )
 
-    def _edit_a_dimension(self, connection: Connection) -> None:
+    def _edit_dimension(self, connection: Connection) -> None:
         table, column = self._draw.choice(
             [
                 ("design", "file_name"),
@@ -144,25 +144,26 @@ class Writer(Thread):
         connection.run(
             f"UPDATE {table} SET {column} = :value WHERE {table}_id = :key",
             value=f"{self._draw.random():.12f}",
-            key=self._any(connection, table),
+            key=self._any_key(connection, table),
         )
 
-    def _delete_a_payment(self, connection: Connection) -> None:
-        connection.run("DELETE FROM payment WHERE payment_id = :key", key=self._any(connection, "payment"))
+    def _delete_payment(self, connection: Connection) -> None:
+        connection.run("DELETE FROM payment WHERE payment_id = :key", key=self._any_key(connection, "payment"))
 
-    def _delete_an_order(self, connection: Connection) -> None:
+    def _delete_order(self, connection: Connection) -> None:
         connection.run(
-            """WITH gone AS (
+            """WITH unpaid AS (
                    SELECT transaction_id, sales_order_id FROM transaction
                    WHERE sales_order_id = :key AND NOT EXISTS (
                        SELECT FROM payment WHERE payment.transaction_id = transaction.transaction_id)),
-               moved AS (DELETE FROM transaction USING gone WHERE transaction.transaction_id = gone.transaction_id)
-               DELETE FROM sales_order USING gone WHERE sales_order.sales_order_id = gone.sales_order_id""",
-            key=self._any(connection, "sales_order"),
+               deleted AS (
+                   DELETE FROM transaction USING unpaid WHERE transaction.transaction_id = unpaid.transaction_id)
+               DELETE FROM sales_order USING unpaid WHERE sales_order.sales_order_id = unpaid.sales_order_id""",
+            key=self._any_key(connection, "sales_order"),
         )
 
-    def _delete_and_insert_again(self, connection: Connection) -> None:
-        key = self._any(connection, "payment")
+    def _delete_and_insert_payment(self, connection: Connection) -> None:
+        key = self._any_key(connection, "payment")
         rows = connection.run("DELETE FROM payment WHERE payment_id = :key RETURNING to_jsonb(payment)::text", key=key)
         for [row] in rows:
             connection.run(

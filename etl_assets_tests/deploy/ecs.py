@@ -1,13 +1,14 @@
-"""ECS, pretended: what moto's services and tasks say is run as processes, and moto is told how they end.
+"""Simulated ECS: the services and tasks of moto, run as processes.
 
-Moto only keeps records. The agent looks at them in this process, keeps each service's task alive, and runs each task's
-own command with its environment, secrets, role, log group and metadata endpoint. What an address stands for here is
-told by `addresses`. It knows moto's internals (`moto.ecs.models`): uv.lock pins its version.
+Moto only keeps records. The agent polls them in this process, keeps one task of each service running, runs each task's
+own command with its environment, secrets, role, log stream and metadata endpoint, and records in moto how tasks end. It
+uses internals of moto (`moto.ecs.models`), whose version uv.lock pins.
 """
 
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,19 +30,28 @@ from moto.moto_api import state_manager
 
 from etl_assets_tests.deploy import iam
 
-_LOOKS_EVERY_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 _STOP_TIMEOUT = 30
-_LINES_AT_ONCE = 1_000
+_LINES_PER_CALL = 1_000
+# As root: a mount namespace in which everything but /tmp is read-only, as the task definitions say, and the folder with
+# Dagster's settings too, which the tests have in /tmp.
+_MOUNTS = """
+mount --bind /tmp /tmp && mount -o remount,bind,ro / &&
+mount --bind "$DAGSTER_HOME" "$DAGSTER_HOME" && mount -o remount,bind,ro "$DAGSTER_HOME" && cd "$TMPDIR" && exec "$@"
+"""
+_READ_ONLY_ROOT = (
+    ("unshare", "--mount", "sh", "-c", _MOUNTS, "sh") if os.geteuid() == 0 and shutil.which("unshare") else ()
+)
 _PRINCIPAL = "ecs-tasks.amazonaws.com"
 
 
 class TaskNotStartedError(Exception):
-    """A task could not be started; its message is the reason that ECS gives."""
+    """A task cannot be started. The message is the reason as ECS gives it."""
 
 
 @dataclass
 class _Running:
-    """A task that was started, in moto's records and as a process, and why it is to stop."""
+    """A running task: its record in moto, its process, and why it is stopped (code and reason)."""
 
     task: Any
     container: Mapping[str, Any]
@@ -55,40 +65,40 @@ class _Running:
 
     @property
     def exit_code(self) -> int | None:
-        """As a container's: 128 and the signal, where a signal ended it."""
+        """Return the exit code of the container: 128 plus the signal, if a signal ended it."""
         code = self.process.poll()
         return 128 - code if code is not None and code < 0 else code
 
     def kill(self) -> None:
-        """Kill it with all it started, as the end of a container does."""
+        """Kill the process and all its children, as ECS does when a container ends."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
 
-    def ship(self) -> None:
-        """Send to CloudWatch what it has printed since, whole lines only while it runs."""
+    def send_logs(self) -> None:
+        """Send new output to CloudWatch; while it runs, whole lines only."""
         ended = self.exit_code is not None
-        with self.output.open("rb") as printed:
-            printed.seek(self.logged)
-            text = printed.read()
+        with self.output.open("rb") as output:
+            output.seek(self.logged)
+            text = output.read()
         if not ended:
             text = text[: text.rfind(b"\n") + 1]
         self.logged += len(text)
-        lines = [line for line in text.decode(errors="replace").split("\n") if line.strip()]  # no empty ones
-        for start in range(0, len(lines), _LINES_AT_ONCE):
-            self.log(lines[start : start + _LINES_AT_ONCE])
+        lines = [line for line in text.decode(errors="replace").split("\n") if line.strip()]
+        for start in range(0, len(lines), _LINES_PER_CALL):
+            self.log(lines[start : start + _LINES_PER_CALL])
 
 
 @dataclass
 class Agent:
-    """Runs what moto's ECS says.
+    """Runs the tasks of moto's ECS.
 
-    addresses: words in environments, secrets and commands, and what each stands for here.
+    replacements: words in environments, secrets and commands, and what to replace each with.
     """
 
     endpoint: str
     region: str
     folder: Path
-    addresses: Mapping[str, str]
+    replacements: Mapping[str, str]
     errors: list[Exception] = field(default_factory=list)
     _running: dict[str, _Running] = field(default_factory=dict)
     _withheld: set[str] = field(default_factory=set)
@@ -98,63 +108,67 @@ class Agent:
 
     @contextmanager
     def run(self) -> Iterator["Agent"]:
-        """Look at moto's records until the end, then end every process."""
+        """Run tasks during the block, and stop them all after it."""
         self.folder.mkdir(parents=True)
-        # else moto ends tasks by itself, when they are looked at
+        # otherwise moto ends tasks itself when they are described
         state_manager.set_transition("ecs::task", {"progression": "manual", "times": sys.maxsize})
-        # so that what is started heeds SIGINT, which is ignored in the background: Dagster ends on SIGTERM as on SIGINT
-        interrupted = signal.signal(signal.SIGINT, signal.default_int_handler)
+        # background processes ignore SIGINT by default, but Dagster stops on SIGTERM as on SIGINT
+        handler = signal.signal(signal.SIGINT, signal.default_int_handler)
         closing = Event()
-        looking = Thread(target=self._look, args=(closing,), daemon=True)
-        with self._metadata_served():
-            looking.start()
+        polling = Thread(target=self._poll, args=(closing,), daemon=True)
+        with self._metadata_endpoint():
+            polling.start()
             try:
                 yield self
             finally:
                 closing.set()
-                looking.join()
-                self._end_all()
-                signal.signal(signal.SIGINT, interrupted)
+                polling.join()
+                self._stop_all()
+                signal.signal(signal.SIGINT, handler)
                 state_manager.unset_transition("ecs::task")
 
-    def withhold(self) -> None:
-        """Never start the next task that is run by itself, for want of capacity."""
+    def withhold_next_task(self) -> None:
+        """Do not start the next task that is not of a service, as if there were no capacity."""
         with self._lock:
             self._to_withhold += 1
 
-    def release(self) -> None:
-        """Start after all what was withheld."""
+    def start_withheld_tasks(self) -> None:
         with self._lock:
             self._withheld.clear()
 
     def interrupt(self, task: str, grace: float) -> None:
-        """Take a running task's capacity away as Fargate Spot does: SIGTERM, and SIGKILL after seconds of grace."""
+        """Interrupt a running task as Fargate Spot does: SIGTERM, and SIGKILL after the seconds of grace."""
         with self._lock:
             if running := self._running.get(task):
                 self._stop(running, "SpotInterruption", "Your Spot Task was interrupted.", grace)
 
     def tasks(self, group: str) -> list[str]:
-        """The ARNs of the tasks that run of `service:<name>` or `family:<name>`, oldest first."""
+        """Return the ARNs of the running tasks of `service:<name>` or `family:<name>`, oldest first."""
         with self._lock:
             return [arn for arn, running in self._running.items() if running.task.group == group]
 
     def healthy(self, task: str) -> bool:
-        """Whether the task's own health check says so."""
+        """Whether the task's own health check succeeds."""
         running = self._running[task]
         kind, *command = running.container["healthCheck"]["command"]
         assert kind == "CMD"
         check = subprocess.run(
-            [self._translated(word) for word in command], env=running.environment, capture_output=True
+            [self._replace_words(word) for word in command], env=running.environment, capture_output=True
         )
         return check.returncode == 0
+
+    def mounts(self, task: str) -> list[list[str]]:
+        """Return the mounts of a running task, as `/proc/<pid>/mounts` lists them."""
+        mounts = Path(f"/proc/{self._running[task].process.pid}/mounts").read_text()
+        return [line.split() for line in mounts.splitlines()]
 
     @property
     def _ecs(self) -> Any:
         return ecs_backends[DEFAULT_ACCOUNT_ID][self.region]
 
     @contextmanager
-    def _metadata_served(self) -> Iterator[None]:
-        """Tell each task who it is: Amazon ECS developer guide, “Task metadata endpoint version 4”."""
+    def _metadata_endpoint(self) -> Iterator[None]:
+        """Serve each task's metadata: Amazon ECS developer guide, “Task metadata endpoint version 4”."""
         agent = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -174,35 +188,35 @@ class Agent:
             yield
             server.shutdown()
 
-    def _look(self, closing: Event) -> None:
-        while not closing.wait(_LOOKS_EVERY_SECONDS):
+    def _poll(self, closing: Event) -> None:
+        while not closing.wait(_POLL_SECONDS):
             try:
                 with self._lock:
                     for service in list(self._ecs.services.values()):
-                        self._keep(service)
+                        self._update_service(service)
                     for tasks in list(self._ecs.tasks.values()):
                         for task in list(tasks.values()):
-                            self._tend(task)
-            except Exception as error:  # noqa: BLE001 - a test shows it, the tasks go on
+                            self._update_task(task)
+            except Exception as error:  # noqa: BLE001 - the tests assert that there is none
                 self.errors.append(error)
 
-    def _keep(self, service: Any) -> None:
-        """Keep one task of a service alive; one of an older deployment is stopped before a new one starts."""
+    def _update_service(self, service: Any) -> None:
+        """Run one task of a service. A task of an older deployment is stopped before a new one starts."""
         definition = self._ecs.describe_task_definition(service.task_definition)
         deployment = service.deployments[0]["id"]
-        alive = [
+        running = [
             task
             for task in list(self._ecs.tasks.get(service.cluster_name, {}).values())
             if task.group == f"service:{service.name}" and not hasattr(task, "stopped_at")
         ]
-        for task in alive:
+        for task in running:
             if service.desired_count == 0 or (task.task_definition_arn, task.started_by) != (
                 definition.arn,
                 deployment,
             ):
                 task.desired_status, task.stopped_reason = "STOPPED", "Scaling activity initiated by deployment"
                 task.stop_code = "ServiceSchedulerInitiated"
-        if len(alive) < service.desired_count:
+        if len(running) < service.desired_count:
             self._ecs.run_task(
                 service.cluster_name,
                 definition.arn,
@@ -214,9 +228,9 @@ class Agent:
                 service.network_configuration,
                 group=f"service:{service.name}",
             )
-        service.running_count = sum(task.last_status == "RUNNING" for task in alive)
+        service.running_count = sum(task.last_status == "RUNNING" for task in running)
 
-    def _tend(self, task: Any) -> None:
+    def _update_task(self, task: Any) -> None:
         if hasattr(task, "stopped_at") or task.task_arn in self._withheld:
             return
         running = self._running.get(task.task_arn)
@@ -229,26 +243,26 @@ class Agent:
             try:
                 running = self._running[task.task_arn] = self._start(task)
             except (TaskNotStartedError, ClientError) as error:
-                _stopped(task, None, "TaskFailedToStart", f"ResourceInitializationError: {error}")
+                _record_stopped(task, None, "TaskFailedToStart", f"ResourceInitializationError: {error}")
                 return
         if task.desired_status == "STOPPED" and running.stop is None:
             self._stop(
                 running, getattr(task, "stop_code", None) or "UserInitiated", task.stopped_reason or "Stopped by user"
             )
-        self._advance(running)
+        self._update_running(running)
 
-    def _advance(self, running: _Running) -> None:
-        """Notice whether it has ended, and tell moto."""
-        running.ship()
+    def _update_running(self, running: _Running) -> None:
+        """Record in moto whether a task is running or has ended."""
+        running.send_logs()
         if running.exit_code is None and monotonic() > running.kill_at:
             running.kill()
         if running.exit_code is None:
             running.task.last_status = "DEACTIVATING" if running.stop else "RUNNING"
             return
-        running.kill()  # what it has left behind
-        running.ship()
+        running.kill()  # its children
+        running.send_logs()
         del self._running[running.task.task_arn]
-        _stopped(
+        _record_stopped(
             running.task,
             running.exit_code,
             *(running.stop or ("EssentialContainerExited", "Essential container in task exited")),
@@ -265,21 +279,21 @@ class Agent:
         else:
             running.process.terminate()
 
-    def _end_all(self) -> None:
+    def _stop_all(self) -> None:
         for running in self._running.values():
-            self._stop(running, "UserInitiated", "the agent ends", grace=30)
+            self._stop(running, "UserInitiated", "the agent stops", grace=30)
         while self._running:
             for running in list(self._running.values()):
-                self._advance(running)
-            time.sleep(_LOOKS_EVERY_SECONDS)
+                self._update_running(running)
+            time.sleep(_POLL_SECONDS)
         for service in self._ecs.services.values():
             service.running_count = 0
 
     def _start(self, task: Any) -> _Running:
-        """Do what ECS does to start a task: roles, secrets, its log stream, its process.
+        """Start a task as ECS does: assume its roles, read its secrets, create its log stream, start its process.
 
         Raises:
-            TaskNotStartedError, ClientError: one of them is not as it must be.
+            TaskNotStartedError, ClientError: one of these fails.
         """
         definition = self._ecs.describe_task_definition(task.task_definition_arn)
         [container] = definition.container_definitions
@@ -288,7 +302,7 @@ class Agent:
             raise TaskNotStartedError(f"Invalid container overrides: {', '.join(unknown)}")
         command = overrides.get(container["name"], {}).get("command") or container.get("command")
         if not command:
-            raise TaskNotStartedError(f"container {container['name']} has no command, and the image none")
+            raise TaskNotStartedError(f"container {container['name']} has no command, nor has the image")
         role = self._assume(definition.task_role_arn, task)
         execution = self._assume(definition.execution_role_arn, task)
         temporary = self.folder / task.id
@@ -307,12 +321,15 @@ class Agent:
             each["name"]: secrets.get_secret_value(SecretId=each["valueFrom"])["SecretString"]
             for each in container.get("secrets", [])
         }
-        environment |= {name: self._translated(value) for name, value in values.items()}
-        log = self._log(container, task.id, execution)
+        environment |= {name: self._replace_words(value) for name, value in values.items()}
+        log = self._create_log_stream(container, task.id, execution)
         output = self.folder / f"{container['name']}-{task.id}.log"
         with output.open("wb") as out:
             process = subprocess.Popen(
-                [self._translated(word) for word in command],
+                [
+                    *(_READ_ONLY_ROOT if container["readonlyRootFilesystem"] else ()),
+                    *(self._replace_words(word) for word in (*container.get("entryPoint", []), *command)),
+                ],
                 env=environment,
                 cwd=temporary,
                 stdin=subprocess.DEVNULL,
@@ -322,15 +339,15 @@ class Agent:
             )
         return _Running(task, container, environment, process, output, log)
 
-    def _translated(self, value: str) -> str:
-        words = "|".join(re.escape(word) for word in sorted(self.addresses, key=len, reverse=True))
-        return re.sub(rf"(?<![\w.-])({words})(?![\w-])", lambda found: self.addresses[found[1]], value)
+    def _replace_words(self, value: str) -> str:
+        words = "|".join(re.escape(word) for word in sorted(self.replacements, key=len, reverse=True))
+        return re.sub(rf"(?<![\w.-])({words})(?![\w-])", lambda match: self.replacements[match[1]], value)
 
     def _assume(self, role: str, task: Any) -> dict[str, str]:
-        """Give credentials of a role that ECS' tasks may have.
+        """Return credentials of a role for an ECS task.
 
         Raises:
-            TaskNotStartedError: it does not trust them.
+            TaskNotStartedError: the role does not trust ECS tasks.
         """
         trust = self._client("iam").get_role(RoleName=role.rpartition("/")[2])["Role"]["AssumeRolePolicyDocument"]
         if not any(
@@ -342,16 +359,16 @@ class Agent:
         return iam.assume(self._client("sts"), role, task.id)
 
     def _client(self, service: str, credentials: Mapping[str, str] | None = None) -> Any:
-        given = credentials or {"AWS_ACCESS_KEY_ID": "ecs", "AWS_SECRET_ACCESS_KEY": "ecs"}
+        keys = credentials or {"AWS_ACCESS_KEY_ID": "ecs", "AWS_SECRET_ACCESS_KEY": "ecs"}
         session = boto3.session.Session(
-            given["AWS_ACCESS_KEY_ID"], given["AWS_SECRET_ACCESS_KEY"], given.get("AWS_SESSION_TOKEN"), self.region
+            keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"], keys.get("AWS_SESSION_TOKEN"), self.region
         )
         return session.client(service, endpoint_url=self.endpoint)
 
-    def _log(
+    def _create_log_stream(
         self, container: Mapping[str, Any], task_id: str, execution: Mapping[str, str]
     ) -> Callable[[list[str]], None]:
-        """Make the task's log stream, and give what writes to it."""
+        """Create the log stream of a task. Return a function that writes to it."""
         assert container["logConfiguration"]["logDriver"] == "awslogs"
         options = container["logConfiguration"]["options"]
         client = self._client("logs", execution)
@@ -368,8 +385,8 @@ class Agent:
         return write
 
 
-def _stopped(task: Any, exit_code: int | None, code: str, reason: str) -> None:
-    """Tell moto that a task has ended."""
+def _record_stopped(task: Any, exit_code: int | None, code: str, reason: str) -> None:
+    """Record in moto that a task has ended."""
     for container in task.containers:
         container.last_status, container.exitCode = "STOPPED", exit_code
     task.desired_status = task.last_status = "STOPPED"

@@ -1,4 +1,4 @@
-"""Roles: their policies, whether a call is allowed by them, their keys."""
+"""IAM roles: their permissions, which calls these allow, and temporary keys."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from etl_assets_tests.deploy.calls import Call
 
 @dataclass(frozen=True)
 class Permission:
-    """An action that is allowed, or denied, on resources, under conditions on keys: of each, the values it may have."""
+    """An action that is allowed or denied on resources. `conditions` are keys with the values that each may have."""
 
     sid: str
     denies: bool
@@ -29,7 +29,7 @@ class Permission:
 
 
 def permissions(role: str) -> list[Permission]:
-    """Read the permissions of a role back from AWS."""
+    """Return the permissions of a role, read from AWS."""
     iam = boto3.client("iam")
     return [
         permission
@@ -39,42 +39,44 @@ def permissions(role: str) -> list[Permission]:
 
 
 def boundary(role: str) -> list[Permission] | None:
-    """Read the permissions that bound a role back from AWS; None: nothing does."""
+    """Return the permissions boundary of a role, read from AWS; None if it has none."""
     iam = boto3.client("iam")
-    if not (told := iam.get_role(RoleName=role)["Role"].get("PermissionsBoundary")):
+    if not (attached := iam.get_role(RoleName=role)["Role"].get("PermissionsBoundary")):
         return None
-    policy = iam.get_policy(PolicyArn=told["PermissionsBoundaryArn"])["Policy"]
+    policy = iam.get_policy(PolicyArn=attached["PermissionsBoundaryArn"])["Policy"]
     version = iam.get_policy_version(PolicyArn=policy["Arn"], VersionId=policy["DefaultVersionId"])["PolicyVersion"]
     return _read(version["Document"])
 
 
-def refused(role: str, calls: Iterable[Call]) -> set[Call]:
-    """The calls that the permissions of a role, or its boundary, do not allow."""
-    asked = [permissions(role), *filter(None, [boundary(role)])]
+def denied_calls(role: str, calls: Iterable[Call]) -> set[Call]:
+    """Return the calls that the permissions of a role, or its boundary, do not allow."""
+    policies = [permissions(role), *filter(None, [boundary(role)])]
     return {
         call
         for call in calls
-        if any({permission.denies for permission in told if permission.covers(call)} != {False} for told in asked)
+        if any(
+            {permission.denies for permission in policy if permission.covers(call)} != {False} for policy in policies
+        )
     }
 
 
-def unused(role: str, calls: Iterable[Call]) -> set[str]:
-    """The permissions of a role that no call needs, as `<sid>: <action>`."""
-    made = list(calls)
+def unused_permissions(role: str, calls: Iterable[Call]) -> set[str]:
+    """Return the permissions of a role that no call needs, as `<sid>: <action>`."""
+    needed = list(calls)
     return {
         f"{permission.sid}: {permission.action}"
         for permission in permissions(role)
-        if not any(permission.covers(call) for call in made)
+        if not any(permission.covers(call) for call in needed)
     }
 
 
 def assume(sts: Any, role_arn: str, session: str) -> dict[str, str]:
-    """Temporary keys of a role, as environment variables."""
-    given = sts.assume_role(RoleArn=role_arn, RoleSessionName=session)["Credentials"]
+    """Return temporary keys of a role, as environment variables."""
+    credentials = sts.assume_role(RoleArn=role_arn, RoleSessionName=session)["Credentials"]
     return {
-        "AWS_ACCESS_KEY_ID": given["AccessKeyId"],
-        "AWS_SECRET_ACCESS_KEY": given["SecretAccessKey"],
-        "AWS_SESSION_TOKEN": given["SessionToken"],
+        "AWS_ACCESS_KEY_ID": credentials["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": credentials["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": credentials["SessionToken"],
     }
 
 
@@ -84,19 +86,19 @@ def _read(document: dict[str, Any]) -> list[Permission]:
             statement["Sid"],
             statement["Effect"] == "Deny",
             action,
-            tuple(_several(statement["Resource"])),
+            tuple(_as_list(statement["Resource"])),
             tuple(
-                (key, frozenset(_several(values)))
+                (key, frozenset(_as_list(values)))
                 for test, keys in statement.get("Condition", {}).items()
                 for key, values in _conditions(test, keys)
             ),
         )
         for statement in document["Statement"]
-        for action in _several(statement["Action"])
+        for action in _as_list(statement["Action"])
     ]
 
 
-def _several(value: Any) -> list[str]:
+def _as_list(value: Any) -> list[str]:
     return value if isinstance(value, list) else [value]
 
 

@@ -1,9 +1,10 @@
-"""What Terraform makes of `deploy/terraform`, read back from AWS; and mistakes, planted there, that are found."""
+"""What Terraform creates from `deploy/terraform`, read from AWS; and planted mistakes, which the checks must find."""
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
@@ -11,24 +12,32 @@ import pytest
 import yaml
 from botocore.exceptions import ClientError
 
-from etl_assets.environment import Variable
-from etl_assets.metrics import ROWS_LOADED, SECONDS_FROM_CAPTURE_TO_LOAD
+from etl_assets.adapters.metrics import ROWS_LOADED, SECONDS_FROM_CAPTURE_TO_LOAD
+from etl_assets.adapters.settings import Variable
 from etl_assets_tests.deploy import iam, terraform
 from etl_assets_tests.deploy.calls import Call
+from etl_assets_tests.deploy.cloudwatch import alarms, counted, messages, metric_filters
 from etl_assets_tests.deploy.conftest import (
     ACCOUNT,
+    LOGS,
     NAME,
     PARTS,
     REGION,
     REPOSITORY,
+    RUNS,
     SERVICES,
+    STAGES,
     STATES,
     Applied,
-    by_github,
+    as_github,
 )
 from etl_assets_tests.deploy.terraform import TerraformError
+from etl_assets_tests.harness import ROOT
 
 pytestmark = pytest.mark.deploy
+
+TOOLS = ("shell", "tunnel")
+"""What people start, to get in."""
 
 TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:{NAME}-alerts"
 
@@ -41,32 +50,36 @@ FARGATE = {
 }
 """The sizes of tasks: MB of memory by CPU units (Amazon ECS developer guide, “Task CPU and memory”)."""
 
-WORKFLOWS = terraform.CONFIGURATION.parents[1] / ".github" / "workflows"
-GITHUB = {does: f"totesys-etl-github-{does}" for does in ("plan", "deploy")}
-TOKENS = "token.actions.githubusercontent.com"
+WORKFLOWS = ROOT / ".github" / "workflows"
+GITHUB_ROLES = {workflow: f"totesys-etl-github-{workflow}" for workflow in ("plan", "deploy")}
+TOKEN_ISSUER = "token.actions.githubusercontent.com"
 
-FORGOTTEN = {
+NOT_IN_MOTO = {
     "aws_vpc_security_group_egress_rule": {"description"},
     "aws_vpc_security_group_ingress_rule": {"description"},
     "aws_ecs_service": {"availability_zone_rebalancing"},
     "aws_db_parameter_group": {"parameter"},
 }
-"""What moto does not keep."""
+"""Attributes that moto does not store, by type of resource."""
 
 
-def task_definitions() -> dict[str, dict[str, Any]]:
-    """The task definitions, by part."""
+def task_definitions(parts: Iterable[str] = PARTS) -> dict[str, dict[str, Any]]:
+    """Return the task definitions by part."""
     ecs = boto3.client("ecs")
-    return {part: ecs.describe_task_definition(taskDefinition=f"{NAME}-{part}")["taskDefinition"] for part in PARTS}
+    return {part: ecs.describe_task_definition(taskDefinition=f"{NAME}-{part}")["taskDefinition"] for part in parts}
 
 
-def alarms() -> dict[str, dict[str, Any]]:
-    """The alarms, by what they are called after the platform's name."""
-    pages = boto3.client("cloudwatch").get_paginator("describe_alarms").paginate()
-    return {alarm["AlarmName"].removeprefix(f"{NAME}-"): alarm for page in pages for alarm in page["MetricAlarms"]}
+def prefixed(*names: str) -> set[str]:
+    return {f"{NAME}-{name}" for name in names}
 
 
-def buckets_keep_what_they_hold(applied: Applied) -> None:
+def bucket_statements(stage: str) -> dict[str, dict[str, Any]]:
+    """Return the statements of the policy of a bucket, by Sid."""
+    policy = json.loads(boto3.client("s3").get_bucket_policy(Bucket=f"{NAME}-{stage}-{ACCOUNT}")["Policy"])
+    return {statement["Sid"]: statement for statement in policy["Statement"]}
+
+
+def buckets_are_private_and_never_delete_objects(applied: Applied) -> None:
     s3 = boto3.client("s3")
     for stage in ("ingestion", "transformation"):
         bucket = f"{NAME}-{stage}-{ACCOUNT}"
@@ -75,178 +88,403 @@ def buckets_keep_what_they_hold(applied: Applied) -> None:
         [encrypted] = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"]
         assert encrypted["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
         rules = s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
-        [cooler] = [rule["Transitions"] for rule in rules if "Transitions" in rule]
-        assert {(move["Days"], move["StorageClass"]) for move in cooler} == {(60, "STANDARD_IA"), (180, "GLACIER_IR")}
+        [transitions] = [rule["Transitions"] for rule in rules if "Transitions" in rule]
+        assert {(each["Days"], each["StorageClass"]) for each in transitions} == {
+            (60, "STANDARD_IA"),
+            (180, "GLACIER_IR"),
+        }
         assert not any("Expiration" in rule or "NoncurrentVersionExpiration" in rule for rule in rules)
 
 
 def buckets_refuse_plain_http_and_overwriting(applied: Applied) -> None:
-    s3 = boto3.client("s3")
     for stage in ("ingestion", "transformation"):
-        bucket = f"{NAME}-{stage}-{ACCOUNT}"
-        policy = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])
-        told = {statement["Sid"]: statement for statement in policy["Statement"]}
-        assert told["TlsOnly"]["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
-        assert told["WriteOnce"]["Action"] == "s3:PutObject"
-        assert told["WriteOnce"]["Condition"] == {
+        statements = bucket_statements(stage)
+        assert statements["TlsOnly"]["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+        assert statements["WriteOnce"]["Action"] == "s3:PutObject"
+        assert statements["WriteOnce"]["Condition"] == {
             "Null": {"s3:if-none-match": "true"},
             "Bool": {"s3:ObjectCreationOperation": "true"},
         }
-        for statement in told.values():
+        for statement in statements.values():
             assert (statement["Effect"], statement["Principal"]) == ("Deny", "*")
 
 
-def alerts_reach_someone(applied: Applied) -> None:
-    [subscription] = [
-        found
-        for found in boto3.client("sns").list_subscriptions_by_topic(TopicArn=TOPIC)["Subscriptions"]
-        if found["Protocol"] == "email"
-    ]
-    assert subscription["Endpoint"] == "data-engineering-dev@example.com"
-
-
-def filters_count_what_the_platform_logs(applied: Applied) -> None:
-    found = boto3.client("logs").describe_metric_filters()["metricFilters"]
-    assert {(told["logGroupName"], told["filterPattern"]) for told in found} == {
-        *((f"/{NAME}/{part}", '{ $.level = "CRITICAL" }') for part in PARTS),
-        (f"/{NAME}/run", '{ ($.event = "STEP_FAILURE") && ($.step = "warehouse") }'),
+def only_pickles_can_be_overwritten(applied: Applied) -> None:
+    scopes = {
+        stage: {key: value for key, value in bucket_statements(stage)["WriteOnce"].items() if key.endswith("Resource")}
+        for stage in ("ingestion", "transformation")
+    }
+    assert scopes == {
+        "ingestion": {"Resource": f"arn:aws:s3:::{NAME}-ingestion-{ACCOUNT}/*"},
+        "transformation": {"NotResource": f"arn:aws:s3:::{NAME}-transformation-{ACCOUNT}/pickles/*"},
     }
 
 
-def alarms_watch_what_is_measured_and_tell(applied: Applied) -> None:
+def alerts_have_a_recipient(applied: Applied) -> None:
+    subscriptions = boto3.client("sns").list_subscriptions_by_topic(TopicArn=TOPIC)["Subscriptions"]
+    addresses = [each["Endpoint"] for each in subscriptions if each["Protocol"] == "email"]
+    assert addresses == ["data-engineering-dev@example.com"]
+
+
+def a_failed_deployment_of_a_service_is_reported(applied: Applied) -> None:
+    events = boto3.client("events")
+    rule = events.describe_rule(Name=f"{NAME}-failed-deployment")
+    assert rule["State"] == "ENABLED"
+    assert json.loads(rule["EventPattern"]) == {
+        "source": ["aws.ecs"],
+        "detail-type": ["ECS Deployment State Change"],
+        "resources": [{"prefix": f"arn:aws:ecs:{REGION}:{ACCOUNT}:service/{NAME}/"}],
+        "detail": {"eventName": ["SERVICE_DEPLOYMENT_FAILED"]},
+    }
+    [target] = events.list_targets_by_rule(Rule=rule["Name"])["Targets"]
+    assert target["Arn"] == TOPIC
+    template = target["InputTransformer"]["InputTemplate"]
+    assert set(re.findall(r"<(\w+)>", template)) == target["InputTransformer"]["InputPathsMap"].keys()
+    assert json.loads(re.sub(r"<\w+>", "…", template)), "a JSON text"
+
+
+def aws_may_publish_alerts_of_this_account(applied: Applied) -> None:
+    attributes = boto3.client("sns").get_topic_attributes(TopicArn=TOPIC)["Attributes"]
+    statements = {statement["Sid"]: statement for statement in json.loads(attributes["Policy"])["Statement"]}
+    allowed = {
+        statement["Principal"]["Service"]: statement.get("Condition")
+        for statement in statements.values()
+        if statement["Effect"] == "Allow"
+    }
+    assert allowed == {
+        "cloudwatch.amazonaws.com": {"StringEquals": {"aws:SourceAccount": ACCOUNT}},
+        "events.amazonaws.com": None,  # EventBridge refuses conditions in policies of topics
+    }
+
+
+# The filters count real lines of every service in test_ecs.py.
+def critical_lines_are_counted_unless_the_sensor_sent_them(applied: Applied) -> None:
+    line = {"level": "CRITICAL", "logger": "dagster.daemon", "message": "…"}
+    others = [line | {"level": "ERROR"}, line | {"logger": "etl_assets.alerts"}]
+    for part in LOGS:
+        assert counted("CriticalLines", f"/{NAME}/{part}", map(json.dumps, [line, *others])) == [line]
+
+
+def failed_steps_are_counted_by_stage(applied: Applied) -> None:
+    lines = [
+        {"event": event, "stage": stage}
+        for event in ("STEP_FAILURE", "STEP_UP_FOR_RETRY")
+        for stage in (*STAGES, "reports", "of_a_user")
+    ]
+    for line in lines[:4]:
+        metric = f"Failed{line['stage'].title()}Steps"
+        assert counted(metric, f"/{NAME}/run", map(json.dumps, lines)) == [line]
+
+
+def deliveries_of_alerts_are_counted(applied: Applied) -> None:
+    line = {"event": "ALERTS_DELIVERED", "logger": "etl_assets.alerts"}
+    lines = map(json.dumps, [line, {"logger": "etl_assets.alerts"}])
+    assert counted("DeliveredAlerts", f"/{NAME}/code-server", lines) == [line]
+
+
+def alarms_are_on_existing_metrics_and_notify_the_topic(applied: Applied) -> None:
     counted = {
         (transformation["metricNamespace"], transformation["metricName"])
-        for found in boto3.client("logs").describe_metric_filters()["metricFilters"]
-        for transformation in found["metricTransformations"]
+        for metric_filter in metric_filters()
+        for transformation in metric_filter["metricTransformations"]
     }
-    measured = counted | {
+    existing = counted | {
         (NAME, ROWS_LOADED),
         (NAME, SECONDS_FROM_CAPTURE_TO_LOAD),
-        ("AWS/ApplicationELB", "HealthyHostCount"),
         ("ECS/ContainerInsights", "RunningTaskCount"),
-        ("AWS/RDS", "FreeStorageSpace"),
+        *(
+            ("AWS/ApplicationELB", name)
+            for name in ("HealthyHostCount", "HTTPCode_ELB_5XX_Count", "HTTPCode_Target_5XX_Count")
+        ),
+        *(
+            ("AWS/RDS", name)
+            for name in (
+                "CPUCreditBalance",
+                "CPUUtilization",
+                "DatabaseConnections",
+                "FreeStorageSpace",
+                "FreeableMemory",
+            )
+        ),
     }
-    for alarm in alarms().values():
-        assert (alarm["Namespace"], alarm["MetricName"]) in measured
-        assert (alarm["ActionsEnabled"], alarm["AlarmActions"], alarm["OKActions"]) == (True, [TOPIC], [TOPIC])
+    metric_alarms, composite_alarms = alarms("MetricAlarm"), alarms("CompositeAlarm")
+    assert {f"{name}-signal" for name in composite_alarms} <= metric_alarms.keys()
+    assert {(alarm["Namespace"], alarm["MetricName"]) for alarm in metric_alarms.values()} == existing
+    for name, alarm in (metric_alarms | composite_alarms).items():
+        topics = [] if name.endswith("-signal") else [TOPIC]
+        assert (alarm["AlarmActions"], alarm["OKActions"]) == (topics, topics)
+    silent = {name for name, alarm in (metric_alarms | composite_alarms).items() if not alarm["ActionsEnabled"]}
+    assert silent == prefixed("no-loads"), "automation is off"
 
 
-def what_is_absent_is_an_alarm(applied: Applied) -> None:
-    dead = {"no-loads", "unhealthy-webserver", *(f"no-{service}" for service in SERVICES)}
-    found = {name: alarm for name, alarm in alarms().items() if alarm["TreatMissingData"] == "breaching"}
-    assert found.keys() == dead
-    for alarm in found.values():
+def the_dashboard_shows_every_alarm_that_speaks_and_existing_metrics(applied: Applied) -> None:
+    body = json.loads(boto3.client("cloudwatch").get_dashboard(DashboardName=NAME)["DashboardBody"])
+    shown, *graphs = (widget["properties"] for widget in body["widgets"])
+    named = alarms("MetricAlarm") | alarms("CompositeAlarm")
+    assert {arn.rpartition(":")[2] for arn in shown["alarms"]} == {
+        name for name in named if not name.endswith("-signal")
+    }
+    metrics = {(alarm["Namespace"], alarm["MetricName"]) for alarm in alarms("MetricAlarm").values()}
+    metrics |= {("AWS/ApplicationELB", "RequestCount")}
+    assert {tuple(metric[:2]) for graph in graphs for metric in graph["metrics"]} <= metrics
+
+
+def missing_data_raises_alarms(applied: Applied) -> None:
+    signals = (f"{name}-signal" for name in ("alerts-silent", "no-loads", "unhealthy-webserver"))
+    metric_alarms = alarms("MetricAlarm")
+    breaching = {name for name, alarm in metric_alarms.items() if alarm["TreatMissingData"] == "breaching"}
+    assert breaching == prefixed(*signals, *(f"no-{service}" for service in SERVICES))
+    for name in breaching:
+        alarm = metric_alarms[name]
         assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("LessThanThreshold", 1)
-    assert found["no-loads"]["MetricName"] == ROWS_LOADED
-    dimensions = {dimension["Name"]: dimension["Value"] for dimension in found["no-daemon"]["Dimensions"]}
-    assert dimensions == {"ClusterName": NAME, "ServiceName": "daemon"}
+    assert metric_alarms[f"{NAME}-no-loads-signal"]["MetricName"] == ROWS_LOADED
+    daemon = metric_alarms[f"{NAME}-no-daemon"]["Dimensions"]
+    assert {each["Name"]: each["Value"] for each in daemon} == {"ClusterName": NAME, "ServiceName": "daemon"}
 
 
-def containers_are_as_ecs_takes_them(applied: Applied) -> None:
-    """Each has a command: a misspelt key of a container is dropped by the provider, in silence."""
+def alarms_are_quiet_while_the_sensor_delivers_alerts(applied: Applied) -> None:
+    reported = ("no-loads", "late-loads", *(f"failed-{stage}" for stage in (*STAGES, "reports")))
+    for name in reported:
+        assert messages(prefixed(f"{name}-signal")) == set()
+        assert messages(prefixed(f"{name}-signal", "alerts-silent-signal")) == prefixed(name, "alerts-silent")
+
+
+def one_cause_sends_one_message(applied: Applied) -> None:
+    consequences = {
+        "no-daemon": "alerts-silent",
+        "no-code-server": "alerts-silent",
+        "no-webserver": "unhealthy-webserver",
+    }
+    for cause, consequence in consequences.items():
+        assert messages(prefixed(cause, f"{consequence}-signal")) == prefixed(cause)
+        assert messages(prefixed(f"{consequence}-signal")) == prefixed(consequence)
+    for consequence in ("errors-of-balancer", "errors-of-webserver"):
+        assert messages(prefixed("unhealthy-webserver-signal", f"{consequence}-signal")) == prefixed(
+            "unhealthy-webserver"
+        )
+        assert messages(prefixed(f"{consequence}-signal")) == prefixed(consequence)
+    for name in ("critical", f"storage-of-{NAME}-dagster"):
+        assert messages(prefixed(name, "alerts-silent-signal")) == prefixed(name, "alerts-silent")
+
+
+def silence_is_noticed_after_its_cause_and_before_failures_are_forgotten(applied: Applied) -> None:
+    def minutes(name: str, count: str) -> float:
+        alarm = alarms("MetricAlarm")[f"{NAME}-{name}"]
+        return float(alarm[count] * alarm["Period"] / 60)
+
+    silence = minutes("alerts-silent-signal", "DatapointsToAlarm")
+    for service in ("daemon", "code-server"):
+        absence, window = (minutes(f"no-{service}", count) for count in ("DatapointsToAlarm", "EvaluationPeriods"))
+        assert absence < silence
+        assert window - absence >= 5, "the sensor is back before the alarm on the service ends"
+    for stage in (*STAGES, "reports"):
+        failure = f"failed-{stage}-signal"
+        assert minutes(failure, "DatapointsToAlarm") == 5
+        assert minutes(failure, "EvaluationPeriods") >= silence + 10, "CloudWatch may be some minutes late"
+
+
+def container_definitions_are_valid(applied: Applied) -> None:
+    """The provider ignores misspelt keys, for example of the command."""
     groups = {group["logGroupName"] for group in boto3.client("logs").describe_log_groups()["logGroups"]}
     for part, definition in task_definitions().items():
         [container] = definition["containerDefinitions"]
         assert int(definition["memory"]) in FARGATE[int(definition["cpu"])]
         assert (container["cpu"], container["memory"]) == (int(definition["cpu"]), int(definition["memory"]))
+        assert container["name"] == ("run" if part in RUNS else part)
+        assert container["entryPoint"] == ["python", "-m", "etl_assets.adapters.json_lines"]
         assert container["command"]
         assert container["image"] == f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{NAME}:v1"
         assert (container["readonlyRootFilesystem"], container["user"]) == (True, "1000:1000")
         assert [mount["containerPath"] for mount in container["mountPoints"]] == ["/tmp"]
-        assert container["logConfiguration"]["options"]["awslogs-group"] in groups
+        options = container["logConfiguration"]["options"]
+        assert options["awslogs-group"] in groups
+        assert (options["mode"], options["max-buffer-size"]) == ("non-blocking", "25m"), (
+            "the default depends on the account"
+        )
         assert ("healthCheck" in container) == (part in SERVICES)
         assert container["stopTimeout"] == 120
 
 
-def secrets_are_where_they_are_needed(applied: Applied) -> None:
-    to_totesys_and_warehouse = {Variable.TOTESYS_DATABASE_URL, Variable.WAREHOUSE_DATABASE_URL}
-    of_dagster = {"DAGSTER_POSTGRES_PASSWORD"}
-    wanted = {
-        "code-server": of_dagster | to_totesys_and_warehouse,  # its sensors look into both
-        "daemon": of_dagster,
-        "run": of_dagster | to_totesys_and_warehouse,
-        "webserver": of_dagster,
+def secrets_are_given_to_the_parts_that_need_them(applied: Applied) -> None:
+    dagster = {"DAGSTER_POSTGRES_PASSWORD"}
+    all_databases = {*dagster, Variable.TOTESYS_DATABASE_URL, Variable.WAREHOUSE_DATABASE_URL}
+    expected = {
+        "code-server": all_databases,  # its sensors query totesys and the warehouse
+        "daemon": dagster,
+        "webserver": dagster,
+        "run": all_databases,
+        "run-ingestion": {*dagster, Variable.TOTESYS_DATABASE_URL},
+        "run-transformation": dagster,
+        "run-warehouse": {*dagster, Variable.WAREHOUSE_DATABASE_URL},
     }
-    known = {secret["ARN"] for secret in boto3.client("secretsmanager").list_secrets()["SecretList"]}
+    existing = {secret["ARN"] for secret in boto3.client("secretsmanager").list_secrets()["SecretList"]}
     for part, definition in task_definitions().items():
         [container] = definition["containerDefinitions"]
-        assert {secret["name"] for secret in container["secrets"]} == wanted[part]
-        assert {secret["valueFrom"] for secret in container["secrets"]} <= known
+        assert {secret["name"] for secret in container["secrets"]} == expected[part]
+        assert {secret["valueFrom"] for secret in container["secrets"]} <= existing
         plain = {variable["name"] for variable in container["environment"]}
-        assert not plain & wanted["run"]
+        assert not plain & all_databases
         assert plain >= {Variable.INGESTION_URL, Variable.TRANSFORMATION_URL, Variable.ALERTS_TOPIC_ARN}
 
 
-def roles_are_for_tasks_and_name_what_they_may(applied: Applied) -> None:
-    for part in PARTS:
+def runs_of_a_stage_cannot_connect_to_the_database_of_another(applied: Applied) -> None:
+    """Neither is its URL in the environment, nor may ECS read it for the task."""
+    own = {"run-ingestion": {"totesys"}, "run-transformation": set(), "run-warehouse": {"warehouse"}}
+    for part, databases in own.items():
+        [container] = task_definitions()[part]["containerDefinitions"]
+        given = {secret["valueFrom"] for secret in container["secrets"]}
+        permissions = iam.permissions(f"{NAME}-{part}-start")
+        [readable] = [each.resources for each in permissions if each.action == "secretsmanager:GetSecretValue"]
+        assert set(readable) == given
+        urls = [re.search(rf":{NAME}/(\w+)-database-url", arn) for arn in given]
+        assert {url[1] for url in urls if url} == databases
+
+
+def runs_of_a_stage_cannot_write_the_files_of_another(applied: Applied) -> None:
+    buckets = {stage: f"arn:aws:s3:::{NAME}-{stage}-{ACCOUNT}" for stage in ("ingestion", "transformation")}
+    allowed = {
+        "run-ingestion": {"GetObject": {"ingestion"}, "PutObject": {"ingestion"}},
+        "run-transformation": {"GetObject": {"ingestion", "transformation"}, "PutObject": {"transformation"}},
+        "run-warehouse": {"GetObject": {"ingestion", "transformation"}, "PutObject": set()},
+    }
+    for part, stages_by_action in allowed.items():
+        for action, stages in stages_by_action.items():
+            calls = {Call(part, f"s3:{action}", f"{bucket}/object"): stage for stage, bucket in buckets.items()}
+            denied = iam.denied_calls(f"{NAME}-{part}", calls)
+            assert {stage for call, stage in calls.items() if call not in denied} == stages, (part, action)
+
+
+def tools_can_be_entered_and_end_by_themselves(applied: Applied) -> None:
+    for part, definition in task_definitions(TOOLS).items():
+        [container] = definition["containerDefinitions"]
+        assert (container.get("entryPoint", []), container["command"]) == ([], ["sleep", "14400"])
+        assert container["readonlyRootFilesystem"] is False, "ECS Exec needs a writable one"
+        assert container["linuxParameters"]["initProcessEnabled"]
+        actions = {permission.action for permission in iam.permissions(f"{NAME}-{part}")}
+        assert {action for action in actions if action.startswith("ssmmessages:")} == {
+            f"ssmmessages:{verb}{channel}Channel" for verb in ("Create", "Open") for channel in ("Control", "Data")
+        }
+
+
+def the_tunnel_knows_no_secret_and_reads_nothing(applied: Applied) -> None:
+    [container] = task_definitions(["tunnel"])["tunnel"]["containerDefinitions"]
+    assert container.get("secrets", []) == []
+    assert {permission.action.split(":")[0] for permission in iam.permissions(f"{NAME}-tunnel")} == {"ssmmessages"}
+    starts = {permission.action for permission in iam.permissions(f"{NAME}-tunnel-start")}
+    assert "secretsmanager:GetSecretValue" not in starts
+
+
+def the_shell_may_what_a_run_may(applied: Applied) -> None:
+    run, shell = ({*iam.permissions(f"{NAME}-{part}")} for part in ("run", "shell"))
+    assert run < shell
+    assert {permission.sid for permission in shell - run} == {"OpenSessions"}
+
+
+def roles_trust_tasks_only_and_have_no_wildcards(applied: Applied) -> None:
+    for part in (*PARTS, *TOOLS):
         for role in (f"{NAME}-{part}", f"{NAME}-{part}-start"):
-            made = boto3.client("iam").get_role(RoleName=role)["Role"]
-            [trust] = made["AssumeRolePolicyDocument"]["Statement"]
+            definition = boto3.client("iam").get_role(RoleName=role)["Role"]
+            [trust] = definition["AssumeRolePolicyDocument"]["Statement"]
             assert trust["Principal"] == {"Service": "ecs-tasks.amazonaws.com"}
             assert (
-                made["PermissionsBoundary"]["PermissionsBoundaryArn"]
+                definition["PermissionsBoundary"]["PermissionsBoundaryArn"]
                 == f"arn:aws:iam::{ACCOUNT}:policy/{NAME}-boundary"
             )
             for permission in iam.permissions(role):
                 assert "*" not in permission.action
-                assert "*" not in permission.resources or permission.action in {
-                    "ecs:DescribeTaskDefinition",
-                    "ec2:DescribeNetworkInterfaces",
-                    "cloudwatch:PutMetricData",
-                    "ecr:GetAuthorizationToken",
-                }  # AWS knows no resource for them
+                assert (
+                    "*" not in permission.resources
+                    or permission.action.startswith("ssmmessages:")
+                    or permission.action
+                    in {
+                        "ecs:DescribeTaskDefinition",
+                        "ec2:DescribeNetworkInterfaces",
+                        "cloudwatch:PutMetricData",
+                        "ecr:GetAuthorizationToken",
+                    }
+                ), "actions without resources"
 
 
-def trusted(does: str) -> dict[str, dict[str, str]]:
-    """The conditions on which a role is given to a workflow of GitHub's."""
-    [trust] = boto3.client("iam").get_role(RoleName=GITHUB[does])["Role"]["AssumeRolePolicyDocument"]["Statement"]
-    provider = f"arn:aws:iam::{ACCOUNT}:oidc-provider/{TOKENS}"
+def trust_conditions(workflow: str) -> dict[str, str]:
+    """Return the conditions on tokens of GitHub under which a workflow can assume its role."""
+    [trust] = boto3.client("iam").get_role(RoleName=GITHUB_ROLES[workflow])["Role"]["AssumeRolePolicyDocument"][
+        "Statement"
+    ]
+    provider = f"arn:aws:iam::{ACCOUNT}:oidc-provider/{TOKEN_ISSUER}"
     assert (trust["Action"], trust["Principal"]) == ("sts:AssumeRoleWithWebIdentity", {"Federated": provider})
     assert trust["Condition"].keys() == {"StringEquals"}
-    return dict(trust["Condition"])
+    return dict(trust["Condition"]["StringEquals"])
 
 
 def only_two_jobs_of_the_repository_are_trusted(applied: Applied) -> None:
     deploy = yaml.safe_load((WORKFLOWS / "deploy.yml").read_text())["jobs"]["deploy"]
     subjects = {"plan": "pull_request", "deploy": f"environment:{deploy['environment']}"}
-    for does, subject in subjects.items():
-        assert trusted(does)["StringEquals"][f"{TOKENS}:sub"] == f"repo:{REPOSITORY}:{subject}"
+    for workflow, subject in subjects.items():
+        assert trust_conditions(workflow)[f"{TOKEN_ISSUER}:sub"] == f"repo:{REPOSITORY}:{subject}"
 
 
 def only_tokens_for_aws_are_trusted(applied: Applied) -> None:
-    for does in GITHUB:
-        assert trusted(does)["StringEquals"][f"{TOKENS}:aud"] == "sts.amazonaws.com"
+    for workflow in GITHUB_ROLES:
+        assert trust_conditions(workflow)[f"{TOKEN_ISSUER}:aud"] == "sts.amazonaws.com"
 
 
-def a_pull_request_reads_states_alone(applied: Applied) -> None:
-    told = iam.permissions(GITHUB["plan"])
-    assert {(permission.action, *permission.resources) for permission in told if not permission.denies} == {
+def a_pull_request_reads_only_states(applied: Applied) -> None:
+    permissions = iam.permissions(GITHUB_ROLES["plan"])
+    assert {(permission.action, *permission.resources) for permission in permissions if not permission.denies} == {
         ("s3:ListBucket", f"arn:aws:s3:::{STATES}"),
         ("s3:GetObject", f"arn:aws:s3:::{STATES}/dev/*.tfstate"),
         ("ecr:DescribeImages", f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{NAME}"),
+        # which is in the state too
+        (
+            "secretsmanager:GetSecretValue",
+            f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{NAME}/login-client-secret-*",
+        ),
         ("ec2:DescribeAvailabilityZones", "*"),
         ("secretsmanager:GetRandomPassword", "*"),
     }
-    denied = {permission.action for permission in told if permission.denies}
-    assert denied == {"secretsmanager:GetSecretValue", "secretsmanager:BatchGetSecretValue", "s3:*"}
+    assert {permission.action for permission in permissions if permission.denies} == {"s3:*"}
 
 
-def a_deployment_may_not(applied: Applied) -> None:
+def a_deployment_changes_no_security_group_but_its_own(applied: Applied) -> None:
+    """Nor can it make another one its own, by tags."""
+    group = f"arn:aws:ec2:{REGION}:{ACCOUNT}:security-group/sg-1"
+    actions = ("AuthorizeSecurityGroupIngress", "RevokeSecurityGroupEgress", "ModifySecurityGroupRules", "CreateTags")
+    own = {"application": "totesys-etl", "environment": "dev"}
+    for tags in (own, own | {"environment": "prod"}, own | {"application": "another"}, {}):
+        context = frozenset((f"aws:ResourceTag/{key}", value) for key, value in tags.items())
+        calls = {Call("deploy", f"ec2:{action}", group, context) for action in actions}
+        assert iam.denied_calls(GITHUB_ROLES["deploy"], calls) == (set() if tags == own else calls), tags
+
+
+def a_deployment_lets_nobody_use_a_role_of_a_part(applied: Applied) -> None:
+    """It neither creates roles, which name whom they trust, nor changes whom they trust, nor assumes them."""
+    boundary = frozenset({("iam:PermissionsBoundary", f"arn:aws:iam::{ACCOUNT}:policy/{NAME}-boundary")})
+    actions = ("iam:CreateRole", "iam:UpdateAssumeRolePolicy", "iam:DeleteRole", "sts:AssumeRole")
+    calls = {
+        Call("deploy", action, f"arn:aws:iam::{ACCOUNT}:role/{NAME}-{part}", context)
+        for action in actions
+        for part in (*PARTS, *TOOLS, "run-own")
+        for context in (boundary, frozenset[tuple[str, str]]())
+    }
+    assert iam.denied_calls(GITHUB_ROLES["deploy"], calls) == calls
+
+
+def a_deployment_cannot_exceed_its_permissions(applied: Applied) -> None:
     role = f"arn:aws:iam::{ACCOUNT}:role"
     secret = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret"
     bucket = f"arn:aws:s3:::{NAME}-ingestion-{ACCOUNT}"
     to_tasks = frozenset({("iam:PassedToService", "ecs-tasks.amazonaws.com")})
-    asked = {
+    calls = {
         Call("deploy", action, resource, context)
         for action, resource, context in (
-            ("iam:CreateRole", f"{role}/{NAME}-run", frozenset()),  # without its boundary
+            ("iam:PutRolePolicy", f"{role}/{NAME}-run", frozenset()),  # without its boundary
             ("iam:DeleteRolePermissionsBoundary", f"{role}/{NAME}-run", frozenset()),
             ("iam:PassRole", f"{role}/another", to_tasks),
             ("iam:PassRole", f"{role}/{NAME}-run", frozenset({("iam:PassedToService", "lambda.amazonaws.com")})),
             *(
                 (f"iam:{action}", f"{role}/{name}", frozenset[tuple[str, str]]())
                 for action in ("PutRolePolicy", "UpdateAssumeRolePolicy", "DeleteRole", "AttachRolePolicy")
-                for name in (*GITHUB.values(), "another", f"{NAME}-another")
+                for name in (*GITHUB_ROLES.values(), "another", f"{NAME}-another")
             ),
             *(
                 (f"s3:{action}", resource, frozenset[tuple[str, str]]())
@@ -260,19 +498,26 @@ def a_deployment_may_not(applied: Applied) -> None:
             ("rds:DeleteDBInstance", f"arn:aws:rds:{REGION}:{ACCOUNT}:db:{NAME}-dagster", frozenset()),
             ("ecr:PutImage", f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/another", frozenset()),
             ("ec2:DeleteSubnet", f"arn:aws:ec2:{REGION}:{ACCOUNT}:subnet/subnet-1", frozenset()),
+            # of which it can tag any
+            (
+                "servicediscovery:DeleteService",
+                f"arn:aws:servicediscovery:{REGION}:{ACCOUNT}:service/srv-1",
+                frozenset({("aws:ResourceTag/application", "totesys-etl"), ("aws:ResourceTag/environment", "dev")}),
+            ),
         )
     }
-    assert asked - iam.refused(GITHUB["deploy"], asked) == set()
-    policy = boto3.client("iam").get_role_policy(RoleName=GITHUB["deploy"], PolicyName="deploy")["PolicyDocument"]
-    assert len(json.dumps(policy, separators=(",", ":"))) <= 10_240  # more AWS does not take, though moto does
+    assert calls - iam.denied_calls(GITHUB_ROLES["deploy"], calls) == set()
+    policy = boto3.client("iam").get_role_policy(RoleName=GITHUB_ROLES["deploy"], PolicyName="deploy")["PolicyDocument"]
+    assert len(json.dumps(policy, separators=(",", ":"))) <= 10_240, "the limit of AWS, which moto does not check"
 
 
 def there_is_never_a_second_daemon(applied: Applied) -> None:
+    # read from the state, because moto does not return these attributes
     services = {
-        found["name"]: found
-        for address, found in applied.roots["platform"].state().items()
+        resource["name"]: resource
+        for address, resource in applied.roots["platform"].state().items()
         if ".aws_ecs_service." in address
-    }  # moto does not tell of it
+    }
     assert services.keys() == {*SERVICES}
     for name, service in services.items():
         limits = (service["deployment_minimum_healthy_percent"], service["deployment_maximum_percent"])
@@ -280,14 +525,17 @@ def there_is_never_a_second_daemon(applied: Applied) -> None:
         assert service["deployment_circuit_breaker"] == [{"enable": True, "rollback": True}]
 
 
-def the_ui_is_closed_to_the_world(applied: Applied) -> None:
+def the_ui_is_not_reachable_from_the_internet(applied: Applied) -> None:
     ec2 = boto3.client("ec2")
     rules = ec2.describe_security_group_rules()["SecurityGroupRules"]
-    from_the_world = [rule for rule in rules if not rule["IsEgress"] and rule.get("CidrIpv4") == "0.0.0.0/0"]
-    assert from_the_world == []
+    assert [rule for rule in rules if not rule["IsEgress"] and rule.get("CidrIpv4") == "0.0.0.0/0"] == []
     [balancer] = boto3.client("elbv2").describe_load_balancers()["LoadBalancers"]
-    [listener] = boto3.client("elbv2").describe_listeners(LoadBalancerArn=balancer["LoadBalancerArn"])["Listeners"]
-    assert (listener["Protocol"], listener["Port"]) == ("HTTPS", 443)
+    listeners = boto3.client("elbv2").describe_listeners(LoadBalancerArn=balancer["LoadBalancerArn"])["Listeners"]
+    actions = {(each["Protocol"], each["Port"]): each["DefaultActions"] for each in listeners}
+    assert actions.keys() == {("HTTP", 80), ("HTTPS", 443)}
+    [redirect] = actions["HTTP", 80]
+    assert redirect["Type"] == "redirect"
+    assert (redirect["RedirectConfig"]["Protocol"], redirect["RedirectConfig"]["Port"]) == ("HTTPS", "443")
 
 
 def databases_are_private(applied: Applied) -> None:
@@ -297,78 +545,179 @@ def databases_are_private(applied: Applied) -> None:
     parameters = boto3.client("rds").describe_db_parameters(
         DBParameterGroupName=storage["DBParameterGroups"][0]["DBParameterGroupName"]
     )["Parameters"]
-    assert {"rds.force_ssl": "1"}.items() <= {
-        told["ParameterName"]: told["ParameterValue"] for told in parameters
-    }.items()
+    assert ("rds.force_ssl", "1") in {(each["ParameterName"], each["ParameterValue"]) for each in parameters}
+
+
+def logs_of_databases_are_not_kept_for_ever(applied: Applied) -> None:
+    groups = boto3.client("logs").describe_log_groups(logGroupNamePrefix="/aws/rds/instance/")["logGroups"]
+    assert {group["logGroupName"]: group["retentionInDays"] for group in groups} == {
+        f"/aws/rds/instance/{NAME}-dagster/{log}": 90 for log in ("postgresql", "upgrade")
+    }
+
+
+def only_availability_zones_are_used(applied: Applied) -> None:
+    """Local Zones have neither RDS nor NAT gateways."""
+    zones = applied.roots["platform"].state()["module.network.data.aws_availability_zones.this[0]"]
+    assert [(each["name"], each["values"]) for each in zones["filter"]] == [("zone-type", ["availability-zone"])]
 
 
 CHECKS = (
-    buckets_keep_what_they_hold,
+    buckets_are_private_and_never_delete_objects,
     buckets_refuse_plain_http_and_overwriting,
-    alerts_reach_someone,
-    filters_count_what_the_platform_logs,
-    alarms_watch_what_is_measured_and_tell,
-    what_is_absent_is_an_alarm,
-    containers_are_as_ecs_takes_them,
-    secrets_are_where_they_are_needed,
-    roles_are_for_tasks_and_name_what_they_may,
+    only_pickles_can_be_overwritten,
+    alerts_have_a_recipient,
+    a_failed_deployment_of_a_service_is_reported,
+    aws_may_publish_alerts_of_this_account,
+    critical_lines_are_counted_unless_the_sensor_sent_them,
+    failed_steps_are_counted_by_stage,
+    deliveries_of_alerts_are_counted,
+    alarms_are_on_existing_metrics_and_notify_the_topic,
+    the_dashboard_shows_every_alarm_that_speaks_and_existing_metrics,
+    missing_data_raises_alarms,
+    alarms_are_quiet_while_the_sensor_delivers_alerts,
+    one_cause_sends_one_message,
+    silence_is_noticed_after_its_cause_and_before_failures_are_forgotten,
+    container_definitions_are_valid,
+    secrets_are_given_to_the_parts_that_need_them,
+    runs_of_a_stage_cannot_connect_to_the_database_of_another,
+    runs_of_a_stage_cannot_write_the_files_of_another,
+    tools_can_be_entered_and_end_by_themselves,
+    the_tunnel_knows_no_secret_and_reads_nothing,
+    the_shell_may_what_a_run_may,
+    roles_trust_tasks_only_and_have_no_wildcards,
     only_two_jobs_of_the_repository_are_trusted,
     only_tokens_for_aws_are_trusted,
-    a_pull_request_reads_states_alone,
-    a_deployment_may_not,
+    a_pull_request_reads_only_states,
+    a_deployment_cannot_exceed_its_permissions,
+    a_deployment_changes_no_security_group_but_its_own,
+    a_deployment_lets_nobody_use_a_role_of_a_part,
     there_is_never_a_second_daemon,
-    the_ui_is_closed_to_the_world,
+    the_ui_is_not_reachable_from_the_internet,
     databases_are_private,
+    logs_of_databases_are_not_kept_for_ever,
+    only_availability_zones_are_used,
 )
 
 MISTAKES: dict[str, tuple[str, str, str, Callable[[Applied], None]]] = {
-    "a bucket that takes public policies": (
+    "a bucket that allows public policies": (
         "modules/private_bucket/main.tf",
         "block_public_policy     = true",
         "block_public_policy     = false",
-        buckets_keep_what_they_hold,
+        buckets_are_private_and_never_delete_objects,
     ),
     "objects that can be overwritten": (
-        "permanent/buckets.tf",
-        "write_once        = true",
-        "write_once        = false",
+        "modules/private_bucket/main.tf",
+        '"s3:if-none-match"',
+        '"s3:if-match"',
         buckets_refuse_plain_http_and_overwriting,
     ),
-    "a misspelt field in a pattern": (
+    "a whole bucket whose objects can be overwritten": (
+        "modules/private_bucket/main.tf",
+        "${var.overwritable}/*",
+        "*",
+        only_pickles_can_be_overwritten,
+    ),
+    "a misspelt event": (
+        "modules/alerting/deployments.tf",
+        '["SERVICE_DEPLOYMENT_FAILED"]',
+        '["SERVICE_DEPLOYMENT_FAILURE"]',
+        a_failed_deployment_of_a_service_is_reported,
+    ),
+    "a topic that refuses events": (
+        "permanent/alerts.tf",
+        '"events.amazonaws.com"',
+        '"event.amazonaws.com"',
+        aws_may_publish_alerts_of_this_account,
+    ),
+    "a misspelt field in a filter pattern": (
         "modules/alerting/main.tf",
         "$.level =",
         "$.levl =",
-        filters_count_what_the_platform_logs,
+        critical_lines_are_counted_unless_the_sensor_sent_them,
     ),
-    "an alarm on a metric that nobody makes": (
+    "a misspelt field in the filter pattern of a stage": (
+        "modules/alerting/main.tf",
+        "$.stage =",
+        "$.step =",
+        failed_steps_are_counted_by_stage,
+    ),
+    "deliveries counted in the log of another part": (
+        "modules/alerting/main.tf",
+        'metric = "DeliveredAlerts", part = "code-server"',
+        'metric = "DeliveredAlerts", part = "daemon"',
+        deliveries_of_alerts_are_counted,
+    ),
+    "an alarm on a metric that does not exist": (
         "modules/alerting/main.tf",
         '"SecondsFromCaptureToLoad"',
         '"SecondsToLoad"',
-        alarms_watch_what_is_measured_and_tell,
+        alarms_are_on_existing_metrics_and_notify_the_topic,
     ),
-    "a dead-man's switch that takes silence for good": (
+    "a dead-man's switch that ignores missing data": (
         "modules/alerting/main.tf",
-        '        missing     = "breaching"\n      }\n      late-loads',
-        '        missing     = "notBreaching"\n      }\n      late-loads',
-        what_is_absent_is_an_alarm,
+        'missing     = "breaching"\n        with ',
+        'missing     = "notBreaching"\n        with ',
+        missing_data_raises_alarms,
     ),
-    "a misspelt key of a container": (
+    "an alarm that speaks beside the sensor": (
+        "modules/alerting/main.tf",
+        '\n      with        = ["alerts-silent"]',
+        '\n      without     = ["no-daemon"]',
+        alarms_are_quiet_while_the_sensor_delivers_alerts,
+    ),
+    "an alarm that speaks beside that of its cause": (
+        "modules/alerting/main.tf",
+        '["no-daemon", "no-code-server"]',
+        '["no-daemon"]',
+        one_cause_sends_one_message,
+    ),
+    "failures forgotten before silence is noticed": (
+        "modules/alerting/main.tf",
+        "periods     = 6",
+        "periods     = 1",
+        silence_is_noticed_after_its_cause_and_before_failures_are_forgotten,
+    ),
+    "a misspelt key of a container definition": (
         "modules/services/tasks.tf",
         "command      = is.command",
         "comand       = is.command",
-        containers_are_as_ecs_takes_them,
+        container_definitions_are_valid,
     ),
-    "a misnamed secret": (
+    "a misspelt name of a secret": (
         "modules/services/parts.tf",
         "DAGSTER_POSTGRES_PASSWORD = var.storage.password_secret_arn",
         "DAGSTER_POSTGRES_PASWORD = var.storage.password_secret_arn",
-        secrets_are_where_they_are_needed,
+        secrets_are_given_to_the_parts_that_need_them,
+    ),
+    "a stage with the secret of another": (
+        "modules/services/parts.tf",
+        'run-ingestion      = { databases = ["totesys"]',
+        'run-ingestion      = { databases = ["totesys", "warehouse"]',
+        runs_of_a_stage_cannot_connect_to_the_database_of_another,
+    ),
+    "a stage that writes the files of another": (
+        "modules/services/parts.tf",
+        'databases = ["warehouse"], reads = ["ingestion", "transformation"], writes = []',
+        'databases = ["warehouse"], reads = ["ingestion"], writes = ["transformation"]',
+        runs_of_a_stage_cannot_write_the_files_of_another,
+    ),
+    "a tool that cannot be entered": (
+        "modules/services/tasks.tf",
+        "readonlyRootFilesystem = false",
+        "readonlyRootFilesystem = true",
+        tools_can_be_entered_and_end_by_themselves,
+    ),
+    "a tunnel that knows secrets": (
+        "modules/services/parts.tf",
+        "databases = [], secrets = {}",
+        'databases = ["warehouse"], secrets = {}',
+        the_tunnel_knows_no_secret_and_reads_nothing,
     ),
     "a role for another service": (
-        "modules/services/roles.tf",
-        '"ecs-tasks.amazonaws.com"]\n    }\n\n    dynamic',
-        '"ecs.amazonaws.com"]\n    }\n\n    dynamic',
-        roles_are_for_tasks_and_name_what_they_may,
+        "permanent/roles.tf",
+        '"ecs-tasks.amazonaws.com"',
+        '"ecs.amazonaws.com"',
+        roles_trust_tasks_only_and_have_no_wildcards,
     ),
     "a role for every job of the repository": (
         "modules/github/main.tf",
@@ -376,54 +725,75 @@ MISTAKES: dict[str, tuple[str, str, str, Callable[[Applied], None]]] = {
         "${var.repository}:*",
         only_two_jobs_of_the_repository_are_trusted,
     ),
-    "a role for tokens that are for others": (
-        "modules/github/main.tf",
-        ':aud"',
-        ':azp"',
-        only_tokens_for_aws_are_trusted,
-    ),
+    "a role for tokens of any audience": ("modules/github/main.tf", ':aud"', ':azp"', only_tokens_for_aws_are_trusted),
     "a pull request that reads every state": (
         "modules/github/permissions.tf",
         '["plan"]}/*.tfstate',
         '["plan"]}*',
-        a_pull_request_reads_states_alone,
+        a_pull_request_reads_only_states,
     ),
-    "a deployment that passes any role": (
+    "a deployment that can pass any role": (
         "modules/github/permissions.tf",
         'actions = ["iam:PassRole"], resources = local.roles',
         'actions = ["iam:PassRole"], resources = ["*"]',
-        a_deployment_may_not,
+        a_deployment_cannot_exceed_its_permissions,
     ),
-    "two daemons while one is replaced": (
+    "a deployment that changes what is of another environment": (
+        "modules/github/permissions.tf",
+        '"aws:ResourceTag/environment" = [var.environments.deploy]',
+        '"aws:ResourceTag/environment" = ["dev", "prod"]',
+        a_deployment_changes_no_security_group_but_its_own,
+    ),
+    "a deployment that changes whom a role trusts": (
+        "modules/github/permissions.tf",
+        '"iam:DeleteRolePolicy", ',
+        '"iam:DeleteRolePolicy", "iam:UpdateAssumeRolePolicy", ',
+        a_deployment_lets_nobody_use_a_role_of_a_part,
+    ),
+    "two daemons during a deployment": (
         "modules/services/tasks.tf",
         '"daemon" ? 100 : 200',
         '"daemon" ? 200 : 200',
         there_is_never_a_second_daemon,
     ),
+    "logs of a database that are kept too long": (
+        "modules/database/main.tf",
+        "retention_in_days = var.log_retention_days",
+        "retention_in_days = 3653",
+        logs_of_databases_are_not_kept_for_ever,
+    ),
+    "a zone without databases": (
+        "modules/network/main.tf",
+        'values = ["availability-zone"]',
+        'values = ["availability-zone", "local-zone"]',
+        only_availability_zones_are_used,
+    ),
 }
-"""Each: where, what is there, what is planted, and what must find it."""
+"""By mistake: the file, the text, what replaces it, and the check that must find it."""
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-def test_it_is_as_it_must_be(applied: Applied, check: Callable[[Applied], None]) -> None:
+def test_the_applied_configuration_passes_each_check(applied: Applied, check: Callable[[Applied], None]) -> None:
     check(applied)
 
 
 @pytest.fixture(scope="module")
-def spoiled(applied: Applied) -> Iterator[set[Callable[[Applied], None]]]:
-    """The checks that fail once all mistakes are applied; afterwards they are mended."""
+def failed_checks(applied: Applied) -> Iterator[set[Callable[[Applied], None]]]:
+    """The checks that fail with all mistakes applied. Then the correct configuration is applied again."""
     configuration = applied.roots["platform"].folder.parent
-    right = {path: (configuration / path).read_text() for path, *_ in MISTAKES.values()}
+    correct = {path: (configuration / path).read_text() for path, *_ in MISTAKES.values()}
 
     def apply() -> None:
+        for each in metric_filters():  # moto keeps the old filter when one is changed
+            boto3.client("logs").delete_metric_filter(logGroupName=each["logGroupName"], filterName=each["filterName"])
         applied.roots["state"].apply()
         applied.roots["permanent"].apply()
-        by_github(applied.roots["platform"], "deploy").apply()
+        as_github(applied.roots["platform"], "deploy").apply()
 
-    for path, there, planted, _ in MISTAKES.values():
+    for path, original, mistake, _ in MISTAKES.values():
         text = (configuration / path).read_text()
-        assert text.count(there) == 1, (path, there)
-        (configuration / path).write_text(text.replace(there, planted))
+        assert text.count(original) == 1, (path, original)
+        (configuration / path).write_text(text.replace(original, mistake))
     apply()
     failed: set[Callable[[Applied], None]] = set()
     for check in CHECKS:
@@ -431,120 +801,209 @@ def spoiled(applied: Applied) -> Iterator[set[Callable[[Applied], None]]]:
             check(applied)
         except (AssertionError, KeyError, ClientError):
             failed.add(check)
-    for path, text in right.items():
+    for path, text in correct.items():
         (configuration / path).write_text(text)
-    for found in boto3.client("logs").describe_metric_filters()["metricFilters"]:
-        # to moto a filter that is changed is one more
-        boto3.client("logs").delete_metric_filter(logGroupName=found["logGroupName"], filterName=found["filterName"])
     apply()
     yield failed
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_planted_mistake_is_found(spoiled: set[Callable[[Applied], None]], mistake: str) -> None:
-    *_, finds_it = MISTAKES[mistake]
-    assert finds_it in spoiled
+def test_a_planted_mistake_is_found(failed_checks: set[Callable[[Applied], None]], mistake: str) -> None:
+    *_, check = MISTAKES[mistake]
+    assert check in failed_checks
 
 
-def test_what_is_right_stays_right_beside_mistakes(spoiled: set[Callable[[Applied], None]]) -> None:
-    assert alerts_reach_someone not in spoiled
-    assert databases_are_private not in spoiled
+def test_mistakes_fail_no_unrelated_check(failed_checks: set[Callable[[Applied], None]]) -> None:
+    assert alerts_have_a_recipient not in failed_checks
+    assert databases_are_private not in failed_checks
 
 
 @pytest.mark.parametrize("root", terraform.ROOTS)
 def test_a_second_plan_is_empty(applied: Applied, root: str) -> None:
-    changed = terraform.changes(applied.roots[root].plan())
+    changed = terraform.changes(applied.roots[root].plan(refresh=True))
     assert {
         address: names
         for address, names in changed.items()
-        if not names <= next((names for kind, names in FORGOTTEN.items() if f"{kind}." in address), set())
+        if not names <= next((names for kind, names in NOT_IN_MOTO.items() if f"{kind}." in address), set())
     } == {}
 
 
-def test_a_deployment_may_do_what_terraform_asks_for(applied: Applied, spoiled: object) -> None:
-    """To make the platform, and to change and mend it: `spoiled`."""
-    assert refused_of("deploy", applied) == set()
+def test_the_role_of_deployments_allows_all_calls_of_terraform(applied: Applied, failed_checks: object) -> None:
+    """The calls that create the platform, and those that change it: `failed_checks`."""
+    assert denied_calls("deploy", applied) == set()
 
 
-def test_a_pull_request_may_do_what_terraform_asks_for(applied: Applied) -> None:
-    told = re.search(r"terraform (plan .*) -no-color", (WORKFLOWS / "terraform-plan.yml").read_text())
-    assert told
+def test_the_role_of_pull_requests_allows_all_calls_of_terraform(applied: Applied) -> None:
+    plan = re.search(r"terraform (plan .*) -no-color", (WORKFLOWS / "terraform-plan.yml").read_text())
+    assert plan
     for root in ("permanent", "platform"):
-        by_github(applied.roots[root], "plan").run(*told[1].split(), *applied.roots[root].variables)
-    assert refused_of("plan", applied) == set()
+        as_github(applied.roots[root], "plan").run(*plan[1].split(), *applied.roots[root].variables)
+    assert denied_calls("plan", applied) == set()
 
 
-def refused_of(does: str, applied: Applied) -> set[Call]:
-    """What a workflow of GitHub's has called, and its role does not allow."""
-    calls = applied.recorder.of(GITHUB[does])
+def denied_calls(workflow: str, applied: Applied) -> set[Call]:
+    """Return the calls of a workflow of GitHub that its role does not allow."""
+    role = GITHUB_ROLES[workflow]
+    calls = applied.recorder.calls_of(role)
     assert calls
-    # the states are in a bucket without a policy here: moto's answer to TlsOnly is to refuse all
-    return iam.refused(
-        GITHUB[does], {replace(call, resource=call.resource.replace(":::states", f":::{STATES}")) for call in calls}
+    # the states are in another bucket here, without a policy: moto would refuse everything because of TlsOnly
+    return iam.denied_calls(
+        role, {replace(call, resource=call.resource.replace(":::states", f":::{STATES}")) for call in calls}
     )
 
 
 @pytest.mark.parametrize("root", ["state", "permanent"])
-def test_what_must_last_cannot_be_destroyed(applied: Applied, root: str) -> None:
+def test_a_root_with_data_cannot_be_destroyed(applied: Applied, root: str) -> None:
     with pytest.raises(TerraformError, match="prevent_destroy"):
         applied.roots[root].destroy()
 
 
+TOMORROW = datetime.now(UTC).date() + timedelta(days=1)
+
+
 @pytest.mark.parametrize(
-    ("variable", "message"),
+    ("root", "variable", "message"),
     [
-        ('allowed_cidrs=["0.0.0.0/0"]', "Dagster's UI has no login of its own"),
-        ("sizes={run={cpu=1024,memory=1024}}", "Fargate has no task of such a size"),
-        ('settings={ETL_CORN="* * * * *"}', "Settings are"),
-        ("network={nat_gateway=false}", "Without a NAT gateway"),
+        ("platform", 'allowed_cidrs=["0.0.0.0/0"]', "Dagster's UI has no login of its own"),
+        ("platform", 'allowed_cidrs=["0.0.0.0/1","128.0.0.0/1"]', "Dagster's UI has no login of its own"),
+        ("platform", "sizes={run={cpu=1024,memory=1024}}", "Fargate has no task of such a size"),
+        ("platform", 'settings={ETL_CORN="* * * * *"}', "Settings are"),
+        ("platform", f'settings={{PARTITIONS_START="{TOMORROW}"}}', "not in the future"),
+        ("platform", 'settings={PARTITIONS_START="2026-11-31"}', "PARTITIONS_START must be a date"),
+        ("platform", 'network={nat_gateway=false,interface_endpoints=["ecs"]}', "Without a NAT gateway"),
+        ("platform", 'network={routes={"10.1.0.0/16"="eni-1"}}', "Routes lead to"),
+        ("platform", 'readers={cidrs=["0.0.0.0/0"]}', "The warehouse is for known readers"),
+        ("platform", 'readers={cidrs=["::/0"]}', "The warehouse is for known readers"),
+        ("permanent", "environment=development", "2 to 10"),
+        ("permanent", "cooler_after_days=29", "before it is 30 days old"),
+        ("permanent", f"copy_region={REGION}", "in another region"),
     ],
 )
-def test_a_value_that_cannot_be_is_refused(applied: Applied, variable: str, message: str) -> None:
+def test_an_invalid_value_is_refused(applied: Applied, root: str, variable: str, message: str) -> None:
     with pytest.raises(TerraformError, match=message):
-        applied.roots["platform"].given(variable).plan()
+        applied.roots[root].with_variables(variable).plan()
 
 
-def test_the_warehouse_may_be_made_here(applied: Applied) -> None:
-    planned = terraform.planned(applied.roots["platform"].given("warehouse={standby=true}").plan())
+def test_partitions_may_start_today(applied: Applied) -> None:
+    today = datetime.now(UTC).date()
+    applied.roots["platform"].with_variables(f'settings={{PARTITIONS_START="{today}"}}').plan()
+
+
+def test_a_recipient_of_alerts_can_be_replaced(applied: Applied) -> None:
+    permanent = applied.roots["permanent"].with_variables('alert_emails=["another@example.com"]')
+    assert terraform.changes(permanent.plan()) == {
+        'aws_sns_topic_subscription.email["another@example.com"]': {"create"},
+        'aws_sns_topic_subscription.email["data-engineering-dev@example.com"]': {"delete"},
+    }
+
+
+def test_the_warehouse_can_be_created_by_the_platform(applied: Applied) -> None:
+    planned = terraform.planned(applied.roots["platform"].with_variables("warehouse={standby=true}").plan())
     instance = planned["module.warehouse[0].aws_db_instance.this"]
     assert (instance["multi_az"], instance["deletion_protection"], instance["db_name"]) == (True, True, "warehouse")
+    assert instance["engine_lifecycle_support"] == "open-source-rds-extended-support-disabled"
     assert "password" not in {name for name, value in instance.items() if value}
     assert "module.warehouse[0].aws_secretsmanager_secret_version.url[0]" in planned
     assert f'module.alerting.aws_cloudwatch_metric_alarm.this["storage-of-{NAME}-warehouse"]' in planned
 
 
-def test_a_network_that_is_there_may_be_used(applied: Applied) -> None:
+def test_services_and_runs_wait_for_the_url_of_a_warehouse_that_is_created(applied: Applied) -> None:
+    dependencies = applied.roots["platform"].dependencies()
+    for resource in ("aws_ecs_service.part", "aws_ecs_task_definition.part"):
+        waits_for = dependencies[f"module.services.{resource}"]
+        assert "module.warehouse.aws_secretsmanager_secret_version.url" in waits_for
+
+
+def test_readers_and_the_tunnel_reach_a_warehouse_that_is_created_and_no_other_database(applied: Applied) -> None:
+    readers = 'readers={security_group_ids=["sg-1"],cidrs=["10.1.0.0/16"]}'
+    rules = {
+        address.removeprefix("module.network.aws_vpc_security_group_ingress_rule."): rule
+        for address, rule in terraform.planned(
+            applied.roots["platform"].with_variables("warehouse={}", readers).plan()
+        ).items()
+        if "aws_vpc_security_group_ingress_rule" in address
+    }
+    assert rules['reader_cidr["10.1.0.0/16"]']["cidr_ipv4"] == "10.1.0.0/16"
+    assert rules['reader_group["sg-1"]']["referenced_security_group_id"] == "sg-1"
+    assert rules['connection["tunnel to warehouse"]']["from_port"] == 5432
+    to_databases = {name for name in rules if name.endswith((' to database"]', ' to warehouse"]'))}
+    assert to_databases == {
+        *(f'connection["{part} to database"]' for part in SERVICES),
+        *(f'connection["{part} to warehouse"]' for part in ("code-server", "daemon", "tunnel")),
+    }
+
+
+def test_nobody_can_be_let_in_to_a_warehouse_that_is_elsewhere(applied: Applied) -> None:
+    planned = terraform.planned(applied.roots["platform"].with_variables('readers={cidrs=["10.1.0.0/16"]}').plan())
+    assert not [address for address in planned if "reader" in address or "tunnel to" in address]
+
+
+def test_a_private_source_can_be_reached_by_a_route(applied: Applied) -> None:
+    network = 'network={routes={"10.1.0.0/16"="pcx-1","10.2.0.0/16"="tgw-1"}}'
+    planned = terraform.planned(applied.roots["platform"].with_variables(network).plan())
+    routes = {address: route for address, route in planned.items() if "aws_route.to_another_network" in address}
+    assert {
+        (route["destination_cidr_block"], route["vpc_peering_connection_id"], route["transit_gateway_id"])
+        for route in routes.values()
+    } == {("10.1.0.0/16", "pcx-1", None), ("10.2.0.0/16", None, "tgw-1")}
+
+
+def test_the_alarm_on_missing_loads_speaks_while_automation_is_on(applied: Applied) -> None:
+    planned = terraform.planned(applied.roots["platform"].with_variables('settings={AUTOMATION="on"}').plan())
+    alarm = planned['module.alerting.aws_cloudwatch_composite_alarm.this["no-loads"]']
+    assert alarm["actions_enabled"]
+
+
+def test_the_buckets_can_be_copied_to_another_region(applied: Applied) -> None:
+    planned = terraform.planned(applied.roots["permanent"].with_variables("copy_region=eu-west-1").plan())
+    for stage in ("ingestion", "transformation"):
+        assert planned[f'aws_s3_bucket.copy["{stage}"]']["bucket"] == f"{NAME}-copy-{stage}-{ACCOUNT}"
+        versioning = planned[f'module.private_copy["{stage}"].aws_s3_bucket_versioning.this']
+        assert versioning["versioning_configuration"][0]["status"] == "Enabled"
+        [rule] = planned[f'aws_s3_bucket_replication_configuration.this["{stage}"]']["rule"]
+        assert rule["status"] == "Enabled"
+        assert rule["delete_marker_replication"] == [{"status": "Disabled"}]
+
+
+def test_an_existing_network_can_be_used(applied: Applied) -> None:
     existing = (
         'existing={vpc_id="vpc-1",private_subnet_ids=["subnet-1","subnet-2"],public_subnet_ids=["subnet-3","subnet-4"]}'
     )
-    planned = terraform.planned(applied.roots["platform"].given(f"network={{{existing}}}").plan())
+    planned = terraform.planned(applied.roots["platform"].with_variables(f"network={{{existing}}}").plan())
     assert not [address for address in planned if "aws_vpc.this" in address or "aws_nat_gateway" in address]
     [daemon] = [planned[address] for address in planned if address.endswith('aws_ecs_service.part["daemon"]')]
     assert set(daemon["network_configuration"][0]["subnets"]) == {"subnet-1", "subnet-2"}
 
 
-def test_a_login_may_stand_before_the_ui(applied: Applied) -> None:
+def test_a_login_whose_secret_is_in_secrets_manager_can_be_required_for_the_ui(applied: Applied) -> None:
+    secret = {"SecretId": f"{NAME}/login-client-secret", "SecretString": "s3cret"}
+    boto3.client("secretsmanager").put_secret_value(**secret)
     login = {
         **{name: f"https://login.example.com/{name}" for name in ("issuer", "token_endpoint", "user_info_endpoint")},
         "authorization_endpoint": "https://login.example.com/login",
         "client_id": "totesys-etl",
-        "client_secret": "s3cret",
     }
-    given = ",".join(f'{name}="{value}"' for name, value in login.items())
-    open_to_all = applied.roots["platform"].given(f"login={{{given}}}", 'allowed_cidrs=["0.0.0.0/0"]')
-    planned = terraform.planned(open_to_all.plan())
-    actions = planned["module.services.aws_lb_listener.https"]["default_action"]
-    assert [action["type"] for action in actions] == ["authenticate-oidc", "forward"]
+    settings = ",".join(f'{name}="{value}"' for name, value in login.items())
+    public = applied.roots["platform"].with_variables(f"login={{{settings}}}", 'allowed_cidrs=["0.0.0.0/0"]')
+    for workflow in GITHUB_ROLES:
+        plan = as_github(public, workflow).plan()
+        [login_action, forward] = terraform.planned(plan)["module.services.aws_lb_listener.https"]["default_action"]
+        assert (login_action["type"], forward["type"]) == ("authenticate-oidc", "forward")
+        assert login_action["authenticate_oidc"][0]["client_secret"] == "s3cret"
+        reads = {call for call in applied.recorder.calls_of(GITHUB_ROLES[workflow]) if "GetSecretValue" in call.action}
+        assert [call for call in reads if "login-client-secret" in call.resource]
+        assert iam.denied_calls(GITHUB_ROLES[workflow], reads) == set()
 
 
-def test_prod_is_other_values_of_the_same_configuration(applied: Applied) -> None:
+def test_prod_is_the_same_configuration_with_other_values(applied: Applied) -> None:
     boto3.client("s3").copy_object(
         Bucket="states", Key="prod/permanent.tfstate", CopySource="states/dev/permanent.tfstate"
     )
     prod = replace(applied.roots["platform"], variables=("-var-file=prod.tfvars",))
-    planned = terraform.planned(prod.given("image_tag=v1", "state_bucket=states").plan())
+    planned = terraform.planned(prod.with_variables("image_tag=v1", "state_bucket=states").plan())
     databases = {name: planned[f"module.{name}.aws_db_instance.this"] for name in ("storage", "warehouse[0]")}
     assert all(database["deletion_protection"] for database in databases.values())
     assert databases["warehouse[0]"]["multi_az"]
-    assert len([address for address in planned if "aws_vpc_endpoint.interface" in address]) == 8
+    assert len([address for address in planned if "aws_nat_gateway" in address]) == 1
+    assert not [address for address in planned if "aws_vpc_endpoint.interface" in address], "they would cost twice"
     assert planned["module.services.aws_ecs_cluster.this"]["name"] == "totesys-etl-prod"

@@ -1,4 +1,4 @@
-"""TLS before a PostgreSQL that has none: the wheel's server is built without."""
+"""A TLS proxy in front of PostgreSQL: the server of the wheel is built without TLS."""
 
 import asyncio
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _SSL_REQUEST = bytes.fromhex("0000000804d2162f")  # PostgreSQL manual, “Messag
 
 
 def certificate(folder: Path) -> Path:
-    """Make a certificate of `HOST`, signed by itself, and beside it (`.key`) its key."""
+    """Create a self-signed certificate for `HOST`, with its key beside it (`.key`). Return its path."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)])
     now = datetime.now(UTC)
@@ -36,32 +36,32 @@ def certificate(folder: Path) -> Path:
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )
-    made = folder / "certificate.pem"
-    made.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    made.with_suffix(".key").write_bytes(
+    path = folder / "certificate.pem"
+    path.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    path.with_suffix(".key").write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
-    return made
+    return path
 
 
 @contextmanager
 def proxy(port: int, certificate: Path) -> Iterator[int]:
-    """Listen on a port, which is given, and pass on to `port` what comes over TLS; anything else is refused."""
+    """Forward TLS connections to `port`, and refuse others. Return the port that listens."""
     context = SSLContext(PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, certificate.with_suffix(".key"))
 
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, SSLError, asyncio.IncompleteReadError):  # whoever goes away
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, SSLError, asyncio.IncompleteReadError):  # a client disconnects
             if await reader.readexactly(len(_SSL_REQUEST)) == _SSL_REQUEST:
                 writer.write(b"S")
                 await writer.drain()
                 await writer.start_tls(context)
                 from_server, to_server = await asyncio.open_connection("127.0.0.1", port)
-                await asyncio.gather(_pass_on(reader, to_server), _pass_on(from_server, writer))
+                await asyncio.gather(_copy(reader, to_server), _copy(from_server, writer))
         writer.close()
 
     loop = asyncio.new_event_loop()
-    server = loop.run_until_complete(asyncio.start_server(connected, "127.0.0.1", 0))
+    server = loop.run_until_complete(asyncio.start_server(handle, "127.0.0.1", 0))
     thread = Thread(target=loop.run_forever, daemon=True)
     thread.start()
     yield int(server.sockets[0].getsockname()[1])
@@ -74,7 +74,7 @@ def proxy(port: int, certificate: Path) -> Iterator[int]:
     loop.close()
 
 
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with suppress(OSError, SSLError):
         while block := await reader.read(1 << 16):
             writer.write(block)

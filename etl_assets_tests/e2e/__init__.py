@@ -1,1 +1,1 @@
-"""What production runs, as processes of their own, from `deploy/`."""
+"""The parts of a deployment as separate processes, with the settings of `deploy/`."""

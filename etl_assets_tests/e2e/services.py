@@ -1,4 +1,4 @@
-"""The parts of a deployment: PostgreSQL, AWS (moto), the code server, webserver and daemon, and what they tell."""
+"""A deployment: PostgreSQL, AWS (moto), code server, webserver and daemon."""
 
 import json
 import os
@@ -18,13 +18,12 @@ from typing import Any
 
 import boto3
 
-from etl_assets.databases import connect
-from etl_assets.ingestion import PARTITIONS_A_RUN
+from etl_assets.adapters.postgres import connect
+from etl_assets.catalog.partitions import MAX_PARTITIONS_PER_RUN
 from etl_assets.simulator import postgres
 from etl_assets.simulator.activity import Totesys, create_schema
-from etl_assets_tests.platform import dagster, until
+from etl_assets_tests.harness import ROOT, dagster_service, until
 
-ROOT = Path(__file__).parents[2]
 _LOCATION = {"repositoryName": "__repository__", "repositoryLocationName": "etl_assets"}
 
 
@@ -36,7 +35,7 @@ def free_port() -> int:
 
 @dataclass
 class Server:
-    """A PostgreSQL server on a port, which can be stopped and started."""
+    """A PostgreSQL server on a TCP port, which can be stopped and started again."""
 
     home: Path
     port: int = field(default_factory=free_port)
@@ -60,7 +59,7 @@ class Server:
 
 @dataclass
 class Deployment:
-    """All parts, and the ways in: SQL, GraphQL, SNS by a queue, CloudWatch, the logs."""
+    """The parts of a deployment, and access to them: SQL, GraphQL, alerts from a queue, logs."""
 
     folder: Path
     environment: Mapping[str, str]
@@ -82,64 +81,66 @@ class Deployment:
         with connect(self.environment["WAREHOUSE_DATABASE_URL"]) as connection:
             return connection.run(sql)
 
-    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
-        """Ask Dagster's GraphQL."""
+    def graphql(self, query: str, **variables: Any) -> dict[str, Any]:
+        """Return the data of a query of Dagster's GraphQL API."""
         body = json.dumps({"query": query, "variables": variables}).encode()
         request = urllib.request.Request(f"{self.url}/graphql", body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            told = json.load(answer)
-        assert "errors" not in told, told
-        return dict(told["data"])
+        with urllib.request.urlopen(request, timeout=60) as response:
+            result = json.load(response)
+        assert "errors" not in result, result
+        return dict(result["data"])
 
-    def switch_on(self, *sensors: str) -> None:
+    def start_sensors(self, *sensors: str) -> None:
         for sensor in sensors:
-            told = self.ask(
-                "mutation ($at: SensorSelector!) { startSensor(sensorSelector: $at) { __typename } }",
-                at=_LOCATION | {"sensorName": sensor},
+            result = self.graphql(
+                "mutation ($sensor: SensorSelector!) { startSensor(sensorSelector: $sensor) { __typename } }",
+                sensor=_LOCATION | {"sensorName": sensor},
             )
-            assert told["startSensor"]["__typename"] == "Sensor", told
+            assert result["startSensor"]["__typename"] == "Sensor", result
 
     @contextmanager
-    def schedule_on(self, schedule: str) -> Iterator[None]:
-        told = self.ask(
-            """mutation ($at: ScheduleSelector!) { startSchedule(scheduleSelector: $at) {
+    def started_schedule(self, schedule: str) -> Iterator[None]:
+        """Start a schedule, and stop it after the block."""
+        result = self.graphql(
+            """mutation ($schedule: ScheduleSelector!) { startSchedule(scheduleSelector: $schedule) {
                 __typename ... on ScheduleStateResult { scheduleState { id } } } }""",
-            at=_LOCATION | {"scheduleName": schedule},
+            schedule=_LOCATION | {"scheduleName": schedule},
         )["startSchedule"]
-        assert told["__typename"] == "ScheduleStateResult", told
+        assert result["__typename"] == "ScheduleStateResult", result
         try:
             yield
         finally:
-            until(lambda: self._is_off(schedule, told["scheduleState"]["id"]))
+            until(lambda: self._stop_schedule(schedule, result["scheduleState"]["id"]))
 
-    def _is_off(self, schedule: str, state: str) -> bool:
-        """Switch a schedule off. A tick under way writes at its end that it is on: so after it, and looking again."""
-        look = """query ($at: ScheduleSelector!) { scheduleOrError(scheduleSelector: $at) { ... on Schedule {
-            scheduleState { status ticks(limit: 1) { status } } } } }"""
+    def _stop_schedule(self, schedule: str, state_id: str) -> bool:
+        """Stop a schedule between two ticks: one in progress starts it again at its end. Return whether it stopped."""
+        state = """query ($schedule: ScheduleSelector!) { scheduleOrError(scheduleSelector: $schedule) {
+            ... on Schedule { scheduleState { status ticks(limit: 1) { status } } } } }"""
         stop = "mutation ($id: String!) { stopRunningSchedule(id: $id) { __typename } }"
-        at = _LOCATION | {"scheduleName": schedule}
-        [tick] = self.ask(look, at=at)["scheduleOrError"]["scheduleState"]["ticks"] or [{"status": "NONE"}]
-        if tick["status"] == "STARTED":
+        selector = _LOCATION | {"scheduleName": schedule}
+        ticks = self.graphql(state, schedule=selector)["scheduleOrError"]["scheduleState"]["ticks"]
+        if any(tick["status"] == "STARTED" for tick in ticks):
             return False
-        assert self.ask(stop, id=state)["stopRunningSchedule"]["__typename"] == "ScheduleStateResult"
+        assert self.graphql(stop, id=state_id)["stopRunningSchedule"]["__typename"] == "ScheduleStateResult"
         sleep(5)
-        return bool(self.ask(look, at=at)["scheduleOrError"]["scheduleState"]["status"] == "STOPPED")
+        after = self.graphql(state, schedule=selector)["scheduleOrError"]["scheduleState"]
+        return bool(after["status"] == "STOPPED")
 
-    def newest_partitions(self, number: int) -> list[str]:
-        """The names of the newest partitions of `etl`, oldest first."""
-        [etl] = self.ask(
-            """query ($at: RepositorySelector!, $number: Int!) {
-                partitionSetsOrError(repositorySelector: $at, pipelineName: "etl") { ... on PartitionSets {
+    def latest_partitions(self, number: int) -> list[str]:
+        """Return the keys of the latest partitions of `etl`, oldest first."""
+        [etl] = self.graphql(
+            """query ($repository: RepositorySelector!, $number: Int!) {
+                partitionSetsOrError(repositorySelector: $repository, pipelineName: "etl") { ... on PartitionSets {
                     results { partitionsOrError(limit: $number, reverse: true) { ... on Partitions {
                         results { name } } } } } } }""",
-            at=_LOCATION,
+            repository=_LOCATION,
             number=number,
         )["partitionSetsOrError"]["results"]
         return sorted(partition["name"] for partition in etl["partitionsOrError"]["results"])
 
     def launch(self, job: str, tags: Mapping[str, str]) -> str:
-        """Launch a job; give the id of the run."""
-        told = self.ask(
+        """Launch a job. Return the id of the run."""
+        result = self.graphql(
             """mutation ($params: ExecutionParams!) { launchPipelineExecution(executionParams: $params) {
                 __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }""",
             params={
@@ -147,23 +148,23 @@ class Deployment:
                 "executionMetadata": {"tags": [{"key": name, "value": value} for name, value in tags.items()]},
             },
         )["launchPipelineExecution"]
-        assert told["__typename"] == "LaunchRunSuccess", told
-        return str(told["run"]["runId"])
+        assert result["__typename"] == "LaunchRunSuccess", result
+        return str(result["run"]["runId"])
 
-    def backfill_in_pieces(self, *assets: str) -> list[dict[str, Any]]:
-        """Backfill assets over a past of three runs' length, the last of one partition; give these, oldest first."""
-        [*past, _] = self.newest_partitions(2 * PARTITIONS_A_RUN + 2)
-        pieces = [past[at : at + PARTITIONS_A_RUN] for at in range(0, len(past), PARTITIONS_A_RUN)]
-        backfill = self._backfill(past, assets)
-        until(lambda: len(self.runs("SUCCESS", backfill=backfill)) == len(pieces), seconds=300)
+    def backfill(self, *assets: str) -> list[dict[str, Any]]:
+        """Backfill assets over one partition more than a run takes. Return the runs, oldest partitions first."""
+        [*past, _] = self.latest_partitions(MAX_PARTITIONS_PER_RUN + 2)
+        ranges = [past[start : start + MAX_PARTITIONS_PER_RUN] for start in range(0, len(past), MAX_PARTITIONS_PER_RUN)]
+        backfill = self._launch_backfill(past, assets)
+        until(lambda: len(self.runs("SUCCESS", backfill=backfill)) == len(ranges), seconds=900)
         ends = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
         runs = sorted(self.runs(backfill=backfill), key=lambda run: str(run["tags"][ends[0]]))
-        assert [[run["tags"][end] for end in ends] for run in runs] == [[piece[0], piece[-1]] for piece in pieces]
+        assert [[run["tags"][end] for end in ends] for run in runs] == [[keys[0], keys[-1]] for keys in ranges]
         return runs
 
-    def _backfill(self, partitions: Iterable[str], assets: Iterable[str]) -> str:
-        """Launch a backfill, as the UI does for a range; give its id."""
-        told = self.ask(
+    def _launch_backfill(self, partitions: Iterable[str], assets: Iterable[str]) -> str:
+        """Launch a backfill, as the UI does for a range. Return its id."""
+        result = self.graphql(
             """mutation ($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
                 __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }""",
             params={
@@ -171,12 +172,12 @@ class Deployment:
                 "partitionNames": list(partitions),
             },
         )["launchPartitionBackfill"]
-        assert told["__typename"] == "LaunchBackfillSuccess", told
-        return str(told["backfillId"])
+        assert result["__typename"] == "LaunchBackfillSuccess", result
+        return str(result["backfillId"])
 
     def runs(self, *statuses: str, **tags: str) -> list[dict[str, Any]]:
-        """The runs, newest first, with their tags."""
-        found = self.ask(
+        """Return the runs with one of the statuses and with the tags `dagster/<name>`, latest first."""
+        runs = self.graphql(
             """query ($filter: RunsFilter!) { runsOrError(filter: $filter) { ... on Runs {
                 results { runId status jobName startTime endTime tags { key value } } } } }""",
             filter={
@@ -184,43 +185,44 @@ class Deployment:
                 "tags": [{"key": f"dagster/{name}", "value": value} for name, value in tags.items()],
             },
         )["runsOrError"]["results"]
-        return [run | {"tags": {tag["key"]: tag["value"] for tag in run["tags"]}} for run in found]
+        return [run | {"tags": {tag["key"]: tag["value"] for tag in run["tags"]}} for run in runs]
 
     def events(self, run: str) -> list[str]:
-        """What was logged of a run."""
-        told = self.ask(
+        """Return the messages in the log of a run."""
+        result = self.graphql(
             "query ($run: ID!) { logsForRun(runId: $run) { ... on EventConnection { events { ... on MessageEvent "
             "{ message } } } } }",
             run=run,
         )
-        return [event.get("message") or "" for event in told["logsForRun"]["events"]]
+        return [event.get("message") or "" for event in result["logsForRun"]["events"]]
 
     def alerts(self) -> list[str]:
-        """The subjects of the alerts so far."""
+        """Return the subjects of all alerts so far."""
         sqs = boto3.client("sqs")
-        while found := sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10).get("Messages"):
-            for message in found:
+        while received := sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10).get("Messages"):
+            for message in received:
                 self.messages.append(json.loads(message["Body"]))
                 sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
         return [message["Subject"].removeprefix("totesys ETL: ") for message in self.messages]
 
     def log(self, part: str) -> list[dict[str, Any]]:
-        """The lines of stdout of a part, which must all be JSON."""
+        """Return the lines on stdout of a part. Raise an error if one is not JSON."""
         return [json.loads(line) for line in (self.folder / f"{part}.stdout").read_text().splitlines()]
 
 
 @contextmanager
 def deployment(folder: Path, **settings: str) -> Iterator[Deployment]:
-    """Run all parts of a deployment over a week of totesys; AWS must be in the environment (moto)."""
+    """Run a deployment over a week of totesys. The environment must have an AWS (moto)."""
     sources, warehouse_server = Server(folder / "sources"), Server(folder / "warehouse")
     with ExitStack() as stack:
         for server in (sources, warehouse_server):
             server.start()
             stack.callback(postgres.remove, server.home)
             stack.callback(server.stop)
-        totesys = a_week_of_totesys(sources)
+        totesys = create_totesys(sources)
         sources.create("dagster")
         arn = boto3.client("sns").create_topic(Name="deployment")["TopicArn"]
+        queue = subscribe_queue(arn)
         home = folder / "dagster"
         home.mkdir()
         shutil.copy(ROOT / "deploy" / "dagster.yaml", home)
@@ -244,21 +246,22 @@ def deployment(folder: Path, **settings: str) -> Iterator[Deployment]:
             "CODE_SERVER_PORT": str(code_server_port),
             **settings,
         }
-        made = Deployment(folder, environment, sources, warehouse_server, queue_of(arn), webserver_port)
         for command in ("instance migrate", "instance concurrency set etl 1"):
             prepare = [sys.executable, "-m", "dagster", *command.split()]
             subprocess.run(prepare, env=environment, check=True, capture_output=True)
         workspace = ["--workspace", str(ROOT / "deploy" / "workspace.yaml"), "--log-format", "json"]
         address = ["--host", "127.0.0.1", "--port"]
         api = ["dagster", "api", "grpc", *address, str(code_server_port), "--module-name", "etl_assets.definitions"]
-        stack.enter_context(dagster(folder / "code-server", environment, *api, "--log-format", "json"))
+        stack.enter_context(dagster_service(folder / "code-server", environment, *api, "--log-format", "json"))
         until(lambda: _listens(code_server_port), seconds=120)
         stack.enter_context(
-            dagster(folder / "webserver", environment, "dagster_webserver", *address, str(webserver_port), *workspace)
+            dagster_service(
+                folder / "webserver", environment, "dagster_webserver", *address, str(webserver_port), *workspace
+            )
         )
-        stack.enter_context(dagster(folder / "daemon", environment, "dagster._daemon", "run", *workspace))
+        stack.enter_context(dagster_service(folder / "daemon", environment, "dagster._daemon", "run", *workspace))
         until(lambda: _listens(webserver_port), seconds=120)
-        yield made
+        yield Deployment(folder, environment, sources, warehouse_server, queue, webserver_port)
 
 
 def _listens(port: int) -> bool:
@@ -266,23 +269,23 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def a_week_of_totesys(server: Server) -> str:
-    """Make a totesys with a past, and give its URL."""
+def create_totesys(server: Server) -> str:
+    """Create a database with a week of totesys. Return its URL."""
     url = server.create("totesys")
     with connect(url) as connection:
         create_schema(connection)
-        Totesys(connection, seed=4).past(date(2024, 8, 15), date(2024, 8, 22))
+        Totesys(connection, seed=4).generate_history(date(2024, 8, 15), date(2024, 8, 22))
     return url
 
 
 def overlapping(runs: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether a run began before an earlier one had ended."""
+    """Whether a run started before an earlier one had ended."""
     spans = sorted((run["startTime"], run["endTime"]) for run in runs)
     return any(start < end for (_, end), (start, _) in pairwise(spans))
 
 
-def queue_of(topic: str) -> str:
-    """Make a queue that gets what is published to a topic, and give its URL."""
+def subscribe_queue(topic: str) -> str:
+    """Create a queue that receives the messages of a topic. Return its URL."""
     sqs = boto3.client("sqs")
     queue = sqs.create_queue(QueueName="alerts")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]

@@ -1,4 +1,5 @@
-# The most that a role of a part may be allowed. `platform` says what each is, and whoever applies it cannot give more.
+# The permissions boundary of the roles of the parts. `platform` grants permissions within it; whoever applies it cannot
+# grant more.
 data "aws_partition" "this" {}
 
 locals {
@@ -33,8 +34,12 @@ data "aws_iam_policy_document" "boundary" {
   }
 
   statement {
-    sid       = "AwsKnowsNoResource"
-    actions   = ["cloudwatch:PutMetricData", "ec2:DescribeNetworkInterfaces", "ecr:GetAuthorizationToken", "ecs:DescribeTaskDefinition"]
+    sid = "AwsKnowsNoResource"
+    actions = [
+      "cloudwatch:PutMetricData", "ec2:DescribeNetworkInterfaces", "ecr:GetAuthorizationToken", "ecs:DescribeTaskDefinition",
+      "ssmmessages:CreateControlChannel", "ssmmessages:CreateDataChannel", "ssmmessages:OpenControlChannel",
+      "ssmmessages:OpenDataChannel",
+    ]
     resources = ["*"]
   }
 }

@@ -12,5 +12,6 @@ module "private_bucket" {
   for_each          = aws_s3_bucket.this
   bucket            = each.value.id
   write_once        = true
+  overwritable      = each.key == "transformation" ? "pickles" : null # of Dagster's own IO manager, for your own assets
   cooler_after_days = var.cooler_after_days
 }

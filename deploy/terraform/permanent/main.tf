@@ -1,5 +1,5 @@
-# What outlives every deployment: the captures, the star files, the images, the secrets, and who is told. Nothing here
-# can be destroyed by Terraform; `platform` can be, and made again.
+# What outlives every deployment: the captures, the star files, the images, the secrets, and the recipients of alerts.
+# Terraform cannot destroy anything here; `platform` can be destroyed and created again.
 
 terraform {
   required_version = ">= 1.11, < 2"

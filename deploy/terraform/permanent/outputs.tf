@@ -4,7 +4,7 @@ output "bucket_arns" {
 }
 
 output "bucket_urls" {
-  description = "What INGESTION_URL and TRANSFORMATION_URL hold, by stage."
+  description = "Values of INGESTION_URL and TRANSFORMATION_URL, by stage."
   value       = { for stage, bucket in aws_s3_bucket.this : stage => "s3://${bucket.id}" }
 }
 
@@ -18,9 +18,12 @@ output "registry_url" {
   value       = aws_ecr_repository.this.repository_url
 }
 
-output "boundary_arn" {
-  description = "ARN of the policy that bounds the roles of the parts."
-  value       = aws_iam_policy.boundary.arn
+output "roles" {
+  description = "Names and ARNs of the roles of the parts: of the `task` itself, and of its `execution` by ECS."
+  value = {
+    task      = { for part, role in aws_iam_role.task : part => { name = role.name, arn = role.arn } }
+    execution = { for part, role in aws_iam_role.execution : part => { name = role.name, arn = role.arn } }
+  }
 }
 
 output "alerts_topic_arn" {
@@ -36,4 +39,9 @@ output "alert_subscription_arns" {
 output "database_url_secret_arns" {
   description = "ARNs of the secrets with the URLs of the databases, by database."
   value       = { for database, secret in aws_secretsmanager_secret.database_url : database => secret.arn }
+}
+
+output "login_secret_arn" {
+  description = "ARN of the secret with the client secret of the UI's login."
+  value       = aws_secretsmanager_secret.login.arn
 }

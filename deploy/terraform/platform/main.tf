@@ -1,4 +1,4 @@
-# What can be destroyed and made again without losing data: network, Dagster, its database, alarms.
+# What can be destroyed and created again without losing data: network, Dagster, its database, alarms.
 
 terraform {
   required_version = ">= 1.11, < 2"
@@ -48,28 +48,33 @@ module "network" {
   existing            = var.network.existing
   nat_gateway         = var.network.nat_gateway
   interface_endpoints = var.network.interface_endpoints
+  routes              = var.network.routes
   totesys             = var.totesys
   allowed_cidrs       = var.allowed_cidrs
+  warehouse           = var.warehouse != null
+  readers             = var.readers
 }
 
 module "storage" {
-  source            = "../modules/database"
-  name              = "${local.name}-dagster"
-  database          = "dagster"
-  instance          = var.storage
-  subnet_ids        = module.network.private_subnet_ids
-  security_group_id = module.network.security_group_ids["database"]
+  source             = "../modules/database"
+  name               = "${local.name}-dagster"
+  database           = "dagster"
+  instance           = var.storage
+  subnet_ids         = module.network.private_subnet_ids
+  security_group_id  = module.network.security_group_ids["database"]
+  log_retention_days = var.log_retention_days
 }
 
 module "warehouse" {
-  source            = "../modules/database"
-  count             = var.warehouse == null ? 0 : 1
-  name              = "${local.name}-warehouse"
-  database          = "warehouse"
-  instance          = var.warehouse
-  subnet_ids        = module.network.private_subnet_ids
-  security_group_id = module.network.security_group_ids["database"]
-  url_secret_arn    = local.permanent.database_url_secret_arns["warehouse"]
+  source             = "../modules/database"
+  count              = var.warehouse == null ? 0 : 1
+  name               = "${local.name}-warehouse"
+  database           = "warehouse"
+  instance           = var.warehouse
+  subnet_ids         = module.network.private_subnet_ids
+  security_group_id  = module.network.security_group_ids["warehouse"]
+  log_retention_days = var.log_retention_days
+  url_secret_arn     = local.permanent.database_url_secret_arns["warehouse"]
 }
 
 resource "aws_s3_bucket" "compute_logs" {
@@ -81,6 +86,11 @@ module "compute_logs" {
   source             = "../modules/private_bucket"
   bucket             = aws_s3_bucket.compute_logs.id
   expires_after_days = var.log_retention_days
+}
+
+data "aws_secretsmanager_secret_version" "login" {
+  count     = var.login == null ? 0 : 1
+  secret_id = local.permanent.login_secret_arn
 }
 
 module "services" {
@@ -95,16 +105,16 @@ module "services" {
   public_subnet_ids        = module.network.public_subnet_ids
   security_group_ids       = module.network.security_group_ids
   storage                  = module.storage
-  database_url_secret_arns = local.permanent.database_url_secret_arns
+  database_url_secret_arns = merge(local.permanent.database_url_secret_arns, [for made in module.warehouse : { warehouse = made.url_secret_arn }]...)
   bucket_arns              = local.permanent.bucket_arns
   bucket_urls              = local.permanent.bucket_urls
   compute_logs             = aws_s3_bucket.compute_logs
   registry_arn             = local.permanent.registry_arn
-  boundary_arn             = local.permanent.boundary_arn
+  roles                    = local.permanent.roles
   alerts_topic_arn         = local.permanent.alerts_topic_arn
   log_retention_days       = var.log_retention_days
   balancer                 = var.balancer
-  login                    = var.login
+  login                    = one([for secret in data.aws_secretsmanager_secret_version.login : merge(var.login, { client_secret = secret.secret_string })])
 }
 
 module "alerting" {
@@ -115,6 +125,7 @@ module "alerting" {
   cluster            = module.services.cluster
   services           = module.services.services
   balancer           = module.services.balancer
-  databases          = { for database in concat([module.storage], module.warehouse) : database.identifier => 2 }
+  databases          = { for database in concat([module.storage], module.warehouse) : database.identifier => database.limits }
+  automated          = lookup(var.settings, "AUTOMATION", "off") == "on"
   late_after_minutes = 60
 }

@@ -1,10 +1,35 @@
+locals {
+  # as the CLI of AWS reads it
+  network_of_a_task = "awsvpcConfiguration={subnets=[${join(",", module.network.private_subnet_ids)}],securityGroups=[%s]}"
+}
+
 output "url" {
-  description = "Where the UI is."
+  description = "URL of the UI."
   value       = "https://${var.balancer.host}"
 }
 
+output "login_redirect_uri" {
+  description = "The redirect URI to register for the login, at the identity provider."
+  value       = "https://${var.balancer.host}/oauth2/idpresponse"
+}
+
+output "shell_network" {
+  description = "Where `shell` is started: as runs are, in the security group of the daemon."
+  value       = format(local.network_of_a_task, module.network.security_group_ids["daemon"])
+}
+
+output "tunnel_network" {
+  description = "Where `tunnel` is started; empty if the warehouse is elsewhere."
+  value       = var.warehouse == null ? "" : format(local.network_of_a_task, lookup(module.network.security_group_ids, "tunnel", ""))
+}
+
+output "warehouse_host_name" {
+  description = "Host name of the warehouse created here; empty if it is elsewhere."
+  value       = join("", module.warehouse[*].address)
+}
+
 output "balancer_host_name" {
-  description = "What the UI's host name is to be an alias of."
+  description = "The host name that the UI's host name must be an alias of."
   value       = module.services.balancer.host_name
 }
 
@@ -14,7 +39,7 @@ output "cluster" {
 }
 
 output "services" {
-  description = "Names of the services in it."
+  description = "Names of its services."
   value       = module.services.services
 }
 

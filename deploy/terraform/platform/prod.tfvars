@@ -1,9 +1,6 @@
 region      = "eu-west-2"
 environment = "prod"
 
-network = {
-  interface_endpoints = ["ec2", "ecr.api", "ecr.dkr", "ecs", "logs", "monitoring", "secretsmanager", "sns"]
-}
 totesys       = { cidrs = ["203.0.113.20/32"] }
 allowed_cidrs = ["203.0.113.0/24"]
 balancer      = { host = "dagster.example.com", certificate_arn = "arn:aws:acm:eu-west-2:123456789012:certificate/00000000-0000-0000-0000-000000000000" }
@@ -11,5 +8,5 @@ balancer      = { host = "dagster.example.com", certificate_arn = "arn:aws:acm:e
 storage   = { class = "db.t4g.small" }
 warehouse = { class = "db.t4g.medium", storage = 50, standby = true }
 
-settings           = { AUTOMATION = "on", PARTITIONS_START = "2026-12-01" }
+settings           = { AUTOMATION = "on", PARTITIONS_START = "2026-11-01" }
 log_retention_days = 365

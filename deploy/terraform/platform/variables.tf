@@ -1,5 +1,5 @@
 variable "region" {
-  description = "Region of everything."
+  description = "Region of all resources."
   type        = string
 }
 
@@ -9,7 +9,7 @@ variable "environment" {
 }
 
 variable "state_bucket" {
-  description = "The bucket of the states, made by `state`."
+  description = "The bucket for the states, created by `state`."
   type        = string
 }
 
@@ -19,22 +19,26 @@ variable "image_tag" {
 }
 
 variable "cpu_architecture" {
-  description = "What the image is built for: X86_64 or ARM64."
+  description = "CPU architecture of the image: X86_64 or ARM64."
   type        = string
   default     = "X86_64"
 }
 
 variable "network" {
   description = <<-EOT
-    cidr: the addresses of the VPC.
-    nat_gateway: whether tasks reach the internet: needed if totesys is there, or an endpoint is missing.
-    interface_endpoints: AWS services reached without leaving the VPC, each for some 8 USD a month and zone.
-    existing: a VPC to use instead; its private subnets must reach AWS.
+    cidr: the address range of the VPC.
+    nat_gateway: whether tasks can reach the internet, about 37 USD per month. Needed if totesys is there.
+    interface_endpoints: AWS services reached without it, about 8 USD per month, service and zone. Only one of the two is
+      needed: without a NAT gateway, all of those that the platform uses.
+    routes: ways to other networks, such as that of totesys: by address range, the ID of a peering connection, transit
+      gateway or virtual private gateway.
+    existing: a VPC to use instead. Its private subnets must reach AWS.
   EOT
   type = object({
     cidr                = optional(string, "10.20.0.0/16")
     nat_gateway         = optional(bool, true)
     interface_endpoints = optional(set(string), [])
+    routes              = optional(map(string), {})
     existing = optional(object({
       vpc_id             = string
       private_subnet_ids = list(string)
@@ -44,53 +48,76 @@ variable "network" {
   default = {}
 
   validation {
-    condition     = var.network.existing != null || var.network.nat_gateway || length(var.network.interface_endpoints) > 0
-    error_message = "Without a NAT gateway tasks reach AWS through interface_endpoints alone: name them."
+    condition = var.network.existing != null || var.network.nat_gateway || length(setsubtract([
+      "ec2", "ecr.api", "ecr.dkr", "ecs", "logs", "monitoring", "secretsmanager", "sns", "ssmmessages",
+    ], var.network.interface_endpoints)) == 0
+    error_message = "Without a NAT gateway, tasks reach AWS through interface_endpoints only: ec2, ecr.api, ecr.dkr, ecs, logs, monitoring, secretsmanager, sns and ssmmessages."
+  }
+
+  validation {
+    condition     = alltrue([for id in values(var.network.routes) : can(regex("^(pcx|tgw|vgw)-", id))])
+    error_message = "Routes lead to a peering connection (pcx-…), a transit gateway (tgw-…) or a virtual private gateway (vgw-…)."
   }
 }
 
 variable "totesys" {
-  description = "Where totesys, and a warehouse that is not made here, are: the addresses tasks may connect to, and the port."
+  description = "Addresses and port of totesys, and of a warehouse that is not created here, that tasks may connect to."
   type        = object({ cidrs = set(string), port = optional(number, 5432) })
 }
 
+variable "readers" {
+  description = <<-EOT
+    Who may connect to the warehouse created here, besides the platform: security groups of this VPC or a peered one, and
+    address ranges of networks that are connected to it. It has no public address: a tunnel needs neither (docs/deployment.md).
+  EOT
+  type        = object({ security_group_ids = optional(set(string), []), cidrs = optional(set(string), []) })
+  default     = {}
+
+  validation {
+    condition     = alltrue([for cidr in var.readers.cidrs : can(cidrnetmask(cidr)) && tonumber(split("/", cidr)[1]) >= 8])
+    error_message = "The warehouse is for known readers: IPv4 ranges of /8 or narrower."
+  }
+}
+
 variable "allowed_cidrs" {
-  description = "From where the UI may be reached; nobody, if empty. From everywhere only with a login."
+  description = "Addresses that may reach the UI; empty: none. All addresses only with a login."
   type        = set(string)
   default     = []
 
   validation {
-    condition     = var.login != null || alltrue([for cidr in var.allowed_cidrs : tonumber(split("/", cidr)[1]) >= 8])
-    error_message = "Dagster's UI has no login of its own: name the addresses that may reach it, or set login."
+    condition     = var.login != null || var.balancer.internal || alltrue([for cidr in var.allowed_cidrs : tonumber(split("/", cidr)[1]) >= 16])
+    error_message = "Dagster's UI has no login of its own: set login, make the balancer internal, or admit ranges of /16 or narrower only."
   }
 }
 
 variable "balancer" {
-  description = "The way in: the UI's host name, the certificate of that name in ACM, and whether it is within the VPC only."
+  description = "The load balancer: the UI's host name, the ACM certificate for it, and whether it is reachable within the VPC only."
   type        = object({ host = string, certificate_arn = string, internal = optional(bool, false) })
 }
 
 variable "login" {
-  description = "OpenID Connect, before the UI. Its client secret is in the state, which is encrypted."
+  description = <<-EOT
+    OpenID Connect login in front of the UI; null: none. Its client secret is the value of the secret
+    `totesys-etl-<environment>/login-client-secret`, and in the state, which is encrypted.
+  EOT
   type = object({
     issuer                 = string
     authorization_endpoint = string
     token_endpoint         = string
     user_info_endpoint     = string
     client_id              = string
-    client_secret          = string
   })
-  sensitive = true
-  default   = null
+  default = null
 }
 
 variable "storage" {
-  description = "The RDS PostgreSQL of Dagster's storage; see modules/database."
+  description = "The RDS PostgreSQL instance of Dagster's storage; see modules/database."
   type = object({
     class            = optional(string, "db.t4g.micro")
     storage          = optional(number, 20)
     storage_at_most  = optional(number, 100)
     standby          = optional(bool, false)
+    many_connections = optional(number, 60)
     kept             = optional(bool, true)
     password_version = optional(number, 1)
   })
@@ -98,12 +125,13 @@ variable "storage" {
 }
 
 variable "warehouse" {
-  description = "The RDS PostgreSQL of the warehouse; null: it is elsewhere. See modules/database."
+  description = "The RDS PostgreSQL instance of the warehouse; null: the warehouse is elsewhere. See modules/database."
   type = object({
     class            = optional(string, "db.t4g.small")
     storage          = optional(number, 20)
     storage_at_most  = optional(number, 500)
     standby          = optional(bool, false)
+    many_connections = optional(number, 120)
     kept             = optional(bool, true)
     password_version = optional(number, 1)
   })
@@ -111,7 +139,7 @@ variable "warehouse" {
 }
 
 variable "sizes" {
-  description = "CPU units and MB of memory of each part, pairs that Fargate knows."
+  description = "CPU units and MB of memory of each part, in combinations that Fargate supports."
   type = object({
     code_server = optional(object({ cpu = number, memory = number }), { cpu = 512, memory = 1024 })
     daemon      = optional(object({ cpu = number, memory = number }), { cpu = 512, memory = 1024 })
@@ -137,7 +165,7 @@ variable "sizes" {
 }
 
 variable "settings" {
-  description = "The platform's own settings, as README.md lists them: AUTOMATION, PARTITIONS_START, ETL_CRON, …"
+  description = "Settings of the platform, as in docs/configuration.md: AUTOMATION, PARTITIONS_START, ETL_CRON, …"
   type        = map(string)
   default     = {}
 
@@ -147,10 +175,15 @@ variable "settings" {
     ])) == 0
     error_message = "Settings are AUTOMATION, PARTITIONS_START, ETL_CRON, FULL_CAPTURE_CRON and FRESHNESS_…_MINUTES."
   }
+
+  validation {
+    condition     = try(timecmp("${lookup(var.settings, "PARTITIONS_START", "2000-01-01")}T00:00:00Z", plantimestamp()) <= 0, false)
+    error_message = "PARTITIONS_START must be a date that is not in the future, such as 2026-11-01."
+  }
 }
 
 variable "log_retention_days" {
-  description = "How long logs are kept; one of the numbers CloudWatch knows."
+  description = "Days to keep logs: one of the values that CloudWatch supports."
   type        = number
   default     = 90
 }

@@ -1,6 +1,6 @@
-# The bucket that holds the state of the other two, `permanent` and `platform`, and who may use it from GitHub: once for
-# all environments of an account. Its own state is a local file, which can be lost: `terraform import
-# aws_s3_bucket.state <name>` finds the bucket again; provider and roles hold nothing, delete them first.
+# The bucket for the states of the other two roots, `permanent` and `platform`, and who may use it from GitHub: once per
+# account, for all environments. Its own state is a local file, which may be lost: `terraform import
+# aws_s3_bucket.state <name>` recovers the bucket. Delete the GitHub provider and roles first; they hold no data.
 
 terraform {
   required_version = ">= 1.11, < 2"
@@ -14,31 +14,31 @@ terraform {
 }
 
 variable "region" {
-  description = "Region of everything."
+  description = "Region of all resources."
   type        = string
 }
 
 variable "bucket" {
-  description = "Name of the bucket, unique in the world."
+  description = "Name of the bucket, globally unique."
   type        = string
 }
 
 variable "github_repository" {
   description = <<-EOT
-    The repository whose workflows may plan and deploy, as the subjects of its tokens name it: OWNER/NAME, or
-    OWNER@ID/NAME@ID if it was made since July 2026; empty: none may.
+    The repository whose workflows may plan and deploy, as in the subjects of its tokens: OWNER/NAME, or
+    OWNER@ID/NAME@ID if it was created since July 2026. Empty: none may.
   EOT
   type        = string
   default     = ""
 
   validation {
     condition     = can(regex("^([A-Za-z0-9_.@-]+/[A-Za-z0-9_.@-]+)?$", var.github_repository))
-    error_message = "The repository must be OWNER/NAME: one, no pattern."
+    error_message = "The repository must be OWNER/NAME: a single one, not a pattern."
   }
 }
 
 variable "github_environments" {
-  description = "The environment a pull request is planned for, and the one that is deployed."
+  description = "The environment that pull requests are planned for, and the one that is deployed."
   type        = object({ plan = optional(string, "dev"), deploy = optional(string, "prod") })
   default     = {}
 }
@@ -73,6 +73,6 @@ module "github" {
 }
 
 output "github_role_arns" {
-  description = "ARNs of the roles of GitHub's workflows: of `plan` and `deploy`."
+  description = "ARNs of the roles of the GitHub workflows, `plan` and `deploy`."
   value       = one(module.github[*].role_arns)
 }

@@ -1,12 +1,13 @@
-# What is told when Dagster itself cannot: all of it goes to the topic that the platform's own alerts go to.
+# Alarms for what Dagster itself cannot report. They go to the same topic as the messages of the sensor `alerts`. What the
+# sensor reports too is an alarm only while the sensor is silent, so that one event is one message.
 
 variable "name" {
-  description = "What the names of all resources begin with, and the namespace of the platform's own metrics."
+  description = "Prefix of the names of all resources, and the namespace of the platform's own metrics."
   type        = string
 }
 
 variable "topic_arn" {
-  description = "Who is told."
+  description = "The SNS topic that receives the alarms."
   type        = string
 }
 
@@ -26,38 +27,44 @@ variable "services" {
 }
 
 variable "balancer" {
-  description = "The balancer and its targets, as their metrics call them."
+  description = "Names of the load balancer and its targets in metrics."
   type        = object({ suffix = string, target_group = string })
 }
 
 variable "databases" {
-  description = "Instances of RDS made here: by name, the GB at which storage is short."
-  type        = map(number)
+  description = "RDS instances created here, by name: the number of connections that is too high, and whether the CPU is paid for in credits."
+  type        = map(object({ connections = number, burstable = bool }))
+}
+
+variable "automated" {
+  description = "Whether something is loaded without anybody asking for it."
+  type        = bool
 }
 
 variable "late_after_minutes" {
-  description = "How long no load may arrive, and how old one may be."
+  description = "Maximum time without a load, and maximum age of a capture when it is loaded."
   type        = number
 }
 
 locals {
-  gigabyte = 1024 * 1024 * 1024
+  failed_steps = { for stage in ["ingestion", "transformation", "warehouse", "reports"] : stage => "Failed${title(stage)}Steps" }
 
-  patterns = {
-    CriticalLines = "{ $.level = \"CRITICAL\" }"
-    # JSON of Dagster's own events, in the log of runs
-    FailedLoads = "{ ($.event = \"STEP_FAILURE\") && ($.step = \"warehouse\") }"
-  }
-
-  filtered = merge(
-    { for part, group in var.log_groups : "CriticalLines ${part}" => { metric = "CriticalLines", group = group } },
-    { "FailedLoads run" = { metric = "FailedLoads", group = var.log_groups["run"] } },
+  # Every line of every log is JSON (etl_assets/adapters/json_lines.py).
+  filters = concat(
+    # the sensor has sent what it logs
+    [for part in keys(var.log_groups) : { metric = "CriticalLines", part = part
+    pattern = "{ ($.level = \"CRITICAL\") && ($.logger != \"etl_assets.alerts\") }" }],
+    [for stage, metric in local.failed_steps : { metric = metric, part = "run"
+    pattern = "{ ($.event = \"STEP_FAILURE\") && ($.stage = \"${stage}\") }" }],
+    [{ metric = "DeliveredAlerts", part = "code-server", pattern = "{ $.event = \"ALERTS_DELIVERED\" }" }],
   )
 
+  # datapoints: of `periods`, how many must breach; without it, all.
+  # with, without: the alarm speaks only while those alarms are in ALARM, or are not.
   alarms = merge(
     {
       critical = {
-        description = "A line of level CRITICAL is in a log: what a person must act on. It is in the alert of the same minute too, unless SNS did not take that."
+        description = "A log contains a line of level CRITICAL, which a person must act on."
         metric      = { namespace = var.name, name = "CriticalLines", statistic = "Sum", dimensions = {} }
         is          = "GreaterThanOrEqualToThreshold"
         threshold   = 1
@@ -65,35 +72,39 @@ locals {
         periods     = 1
         missing     = "notBreaching"
       }
-      failed-loads = {
-        description = "A load failed, after its retries."
-        metric      = { namespace = var.name, name = "FailedLoads", statistic = "Sum", dimensions = {} }
-        is          = "GreaterThanOrEqualToThreshold"
+      # It notices silence later than the alarms on the services notice their absence, and its end sooner.
+      alerts-silent = {
+        description = "The alerts sensor has delivered nothing for ten minutes: it is off, fails, cannot reach SNS, or the daemon hangs. Until it is back, CloudWatch reports failed steps and late loads."
+        metric      = { namespace = var.name, name = "DeliveredAlerts", statistic = "Sum", dimensions = {} }
+        is          = "LessThanThreshold"
         threshold   = 1
-        seconds     = 900
-        periods     = 1
-        missing     = "notBreaching"
+        seconds     = 60
+        periods     = 10
+        missing     = "breaching"
+        without     = ["no-daemon", "no-code-server"]
       }
       no-loads = {
-        description = "The dead-man's switch: nothing was loaded. Dagster itself may be dead."
+        description = "Nothing was loaded for ${var.late_after_minutes} minutes, and the alerts sensor is silent."
         metric      = { namespace = var.name, name = "RowsLoaded", statistic = "SampleCount", dimensions = {} }
         is          = "LessThanThreshold"
         threshold   = 1
         seconds     = 60 * var.late_after_minutes
         periods     = 1
         missing     = "breaching"
+        with        = ["alerts-silent"]
       }
       late-loads = {
-        description = "A capture was loaded later than promised."
+        description = "A capture was loaded more than ${var.late_after_minutes} minutes after it was made, and the alerts sensor is silent."
         metric      = { namespace = var.name, name = "SecondsFromCaptureToLoad", statistic = "Maximum", dimensions = {} }
         is          = "GreaterThanThreshold"
         threshold   = 60 * var.late_after_minutes
         seconds     = 300
         periods     = 1
         missing     = "notBreaching"
+        with        = ["alerts-silent"]
       }
       unhealthy-webserver = {
-        description = "The balancer finds no healthy webserver."
+        description = "The load balancer finds no healthy webserver."
         metric = {
           namespace  = "AWS/ApplicationELB"
           name       = "HealthyHostCount"
@@ -105,44 +116,57 @@ locals {
         seconds   = 60
         periods   = 10
         missing   = "breaching"
+        without   = ["no-webserver"]
       }
     },
+    { for stage, metric in local.failed_steps : "failed-${stage}" => {
+      description = "A step of ${stage} failed, after its retries, and the alerts sensor is silent."
+      metric      = { namespace = var.name, name = metric, statistic = "Sum", dimensions = {} }
+      is          = "GreaterThanOrEqualToThreshold"
+      threshold   = 1
+      seconds     = 300
+      periods     = 6 # until silence that began just before is noticed
+      datapoints  = 1
+      missing     = "notBreaching"
+      with        = ["alerts-silent"]
+    } },
     { for service in var.services : "no-${service}" => {
-      description = "No task of the service ${service} runs."
+      description = "No task of the service ${service} ran for six of twelve minutes."
       metric = {
         namespace  = "ECS/ContainerInsights"
         name       = "RunningTaskCount"
         statistic  = "Maximum"
         dimensions = { ClusterName = var.cluster, ServiceName = service }
       }
-      is        = "LessThanThreshold"
-      threshold = 1
-      seconds   = 60
-      periods   = 10
-      missing   = "breaching"
+      is         = "LessThanThreshold"
+      threshold  = 1
+      seconds    = 60
+      periods    = 12
+      datapoints = 6 # so it ends when the service is back for six minutes
+      missing    = "breaching"
     } },
-    { for database, gigabytes in var.databases : "storage-of-${database}" => {
-      description = "The disk of ${database} is nearly full, and grows no more."
-      metric = {
-        namespace  = "AWS/RDS"
-        name       = "FreeStorageSpace"
-        statistic  = "Minimum"
-        dimensions = { DBInstanceIdentifier = database }
-      }
-      is        = "LessThanThreshold"
-      threshold = gigabytes * local.gigabyte
-      seconds   = 300
-      periods   = 3
-      missing   = "missing"
+    { for origin, metric in { webserver = "HTTPCode_Target_5XX_Count", balancer = "HTTPCode_ELB_5XX_Count" } : "errors-of-${origin}" => {
+      description                       = "The ${origin} answered ten requests with an error (5xx) in each of three times five minutes."
+      metric                            = { namespace = "AWS/ApplicationELB", name = metric, statistic = "Sum", dimensions = { LoadBalancer = var.balancer.suffix } }
+      is                                = "GreaterThanOrEqualToThreshold"
+      threshold                         = 10
+      seconds                           = 300
+      periods                           = 3 # by then it is known whether there is a webserver at all
+      missing                           = "notBreaching"
+      without                           = ["no-webserver", "unhealthy-webserver"]
     } },
+    local.database_alarms,
   )
+
+  conditional = { for name, alarm in local.alarms : name => alarm if can(alarm.with) || can(alarm.without) }
+  silent      = var.automated ? [] : ["no-loads"]
 }
 
 resource "aws_cloudwatch_log_metric_filter" "this" {
-  for_each       = local.filtered
-  name           = replace(each.key, " ", "-")
-  log_group_name = each.value.group
-  pattern        = local.patterns[each.value.metric]
+  for_each       = { for filter in local.filters : "${filter.metric}-${filter.part}" => filter }
+  name           = each.key
+  log_group_name = var.log_groups[each.value.part]
+  pattern        = each.value.pattern
 
   metric_transformation {
     namespace = var.name
@@ -151,9 +175,10 @@ resource "aws_cloudwatch_log_metric_filter" "this" {
   }
 }
 
+# An alarm with a condition sends nothing itself: the composite alarm of its name does.
 resource "aws_cloudwatch_metric_alarm" "this" {
   for_each            = local.alarms
-  alarm_name          = "${var.name}-${each.key}"
+  alarm_name          = "${var.name}-${each.key}${contains(keys(local.conditional), each.key) ? "-signal" : ""}"
   alarm_description   = "${each.value.description} docs/operations.md says what to do."
   namespace           = each.value.metric.namespace
   metric_name         = each.value.metric.name
@@ -163,7 +188,22 @@ resource "aws_cloudwatch_metric_alarm" "this" {
   threshold           = each.value.threshold
   period              = each.value.seconds
   evaluation_periods  = each.value.periods
+  datapoints_to_alarm = try(each.value.datapoints, each.value.periods)
   treat_missing_data  = each.value.missing
-  alarm_actions       = [var.topic_arn]
-  ok_actions          = [var.topic_arn]
+  alarm_actions       = contains(keys(local.conditional), each.key) ? [] : [var.topic_arn]
+  ok_actions          = contains(keys(local.conditional), each.key) ? [] : [var.topic_arn]
+}
+
+resource "aws_cloudwatch_composite_alarm" "this" {
+  for_each          = local.conditional
+  alarm_name        = "${var.name}-${each.key}"
+  alarm_description = aws_cloudwatch_metric_alarm.this[each.key].alarm_description
+  actions_enabled   = !contains(local.silent, each.key)
+  alarm_actions     = [var.topic_arn]
+  ok_actions        = [var.topic_arn]
+
+  alarm_rule = join(" AND ", concat(
+    [for name in concat([each.key], try(each.value.with, [])) : "ALARM(\"${aws_cloudwatch_metric_alarm.this[name].alarm_name}\")"],
+    [for name in try(each.value.without, []) : "NOT ALARM(\"${aws_cloudwatch_metric_alarm.this[name].alarm_name}\")"],
+  ))
 }

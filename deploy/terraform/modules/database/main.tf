@@ -1,4 +1,5 @@
-# A PostgreSQL of RDS, over TLS only. Its password is made here, is in a secret, and in no state.
+# An RDS PostgreSQL instance, reachable over TLS only. Its password is generated here and stored in a secret, but in no
+# Terraform state.
 
 variable "name" {
   description = "Name of the instance."
@@ -12,8 +13,9 @@ variable "database" {
 
 variable "instance" {
   description = <<-EOT
-    Its size: class, storage in GB at first and at most, whether there is a standby in another zone.
-    kept: it cannot be destroyed, and leaves a snapshot when it is after all.
+    Size: class, initial and maximum storage in GB, and whether there is a standby in another zone.
+    many_connections: the number of connections at which an alarm is raised.
+    kept: deletion protection, and a final snapshot if it is deleted after all.
     password_version: raise it to change the password.
   EOT
   type = object({
@@ -21,13 +23,14 @@ variable "instance" {
     storage          = number
     storage_at_most  = number
     standby          = bool
+    many_connections = number
     kept             = bool
     password_version = number
   })
 }
 
 variable "subnet_ids" {
-  description = "Subnets, in two zones at least."
+  description = "Subnets in at least two zones."
   type        = list(string)
 }
 
@@ -36,14 +39,20 @@ variable "security_group_id" {
   type        = string
 }
 
+variable "log_retention_days" {
+  description = "Days to keep its logs."
+  type        = number
+}
+
 variable "url_secret_arn" {
-  description = "A secret that is to hold its URL; null: none."
+  description = "The secret to store its URL in; null: none."
   type        = string
   default     = null
 }
 
 locals {
   user = "etl"
+  logs = ["postgresql", "upgrade"]
 }
 
 ephemeral "aws_secretsmanager_random_password" "this" {
@@ -63,8 +72,8 @@ resource "aws_secretsmanager_secret_version" "password" {
   secret_string_wo_version = var.instance.password_version
 }
 
-# Read back: had an earlier apply ended half-way, the secret would hold another password than the one made now. Not by a
-# plan, which knows no `timestamp()`: who plans need not be allowed to read it.
+# Read back, because after an apply that stopped half-way the secret holds another password than the one generated now.
+# `timestamp()` is unknown during a plan, so a plan does not read it and needs no permission to.
 ephemeral "aws_secretsmanager_secret_version" "password" {
   secret_id  = aws_secretsmanager_secret_version.password.secret_id
   version_id = timestamp() == "" ? null : aws_secretsmanager_secret_version.password.version_id
@@ -103,10 +112,18 @@ resource "aws_db_parameter_group" "this" {
   }
 }
 
+# Otherwise RDS creates them itself, and keeps them for ever.
+resource "aws_cloudwatch_log_group" "this" {
+  for_each          = toset(local.logs)
+  name              = "/aws/rds/instance/${var.name}/${each.key}"
+  retention_in_days = var.log_retention_days
+}
+
 resource "aws_db_instance" "this" {
   identifier                      = var.name
   engine                          = "postgres"
   engine_version                  = "17"
+  engine_lifecycle_support        = "open-source-rds-extended-support-disabled" # after its end, RDS upgrades it, at no extra charge
   instance_class                  = var.instance.class
   db_name                         = var.database
   username                        = local.user
@@ -124,11 +141,16 @@ resource "aws_db_instance" "this" {
   backup_retention_period         = 7
   copy_tags_to_snapshot           = true
   auto_minor_version_upgrade      = true
-  enabled_cloudwatch_logs_exports = ["postgresql", "upgrade"]
+  enabled_cloudwatch_logs_exports = local.logs
   deletion_protection             = var.instance.kept
   skip_final_snapshot             = !var.instance.kept
   final_snapshot_identifier       = var.instance.kept ? "${var.name}-last" : null
   apply_immediately               = true
+  depends_on                      = [aws_cloudwatch_log_group.this]
+
+  lifecycle {
+    ignore_changes = [engine_lifecycle_support] # only a new instance can be given it: otherwise, an older one is replaced
+  }
 }
 
 output "identifier" {
@@ -147,13 +169,23 @@ output "port" {
 }
 
 output "user" {
-  description = "Who owns the database."
+  description = "Owner of the database."
   value       = local.user
 }
 
 output "database" {
   description = "Name of the database."
   value       = var.database
+}
+
+output "limits" {
+  description = "What alarms on the instance compare with: connections, and whether its CPU is paid for in credits."
+  value       = { connections = var.instance.many_connections, burstable = startswith(var.instance.class, "db.t") }
+}
+
+output "url_secret_arn" {
+  description = "ARN of the secret with its URL, known only when the URL is in it: a task that needs it waits. Null if there is none."
+  value       = one(aws_secretsmanager_secret_version.url[*].secret_id)
 }
 
 output "password_secret_arn" {

@@ -1,17 +1,17 @@
-# What the workflows of a GitHub repository may do here, without a key: plan one environment, deploy another.
+# What the workflows of a GitHub repository may do, without a stored key: plan one environment, deploy another.
 
 variable "repository" {
-  description = "The repository, as the subjects of its tokens name it."
+  description = "The repository, as in the subjects of its tokens."
   type        = string
 }
 
 variable "environments" {
-  description = "The environment a pull request is planned for, and the one that is deployed."
+  description = "The environment that pull requests are planned for, and the one that is deployed."
   type        = object({ plan = string, deploy = string })
 }
 
 variable "state_bucket_arn" {
-  description = "ARN of the bucket of the states."
+  description = "ARN of the bucket for the states."
   type        = string
 }
 
@@ -26,7 +26,7 @@ locals {
   arn     = "arn:${data.aws_partition.this.partition}"
   here    = "${data.aws_region.this.name}:${local.account}"
 
-  # what the jobs of terraform-plan.yml and deploy.yml present
+  # of the jobs in terraform-plan.yml and deploy.yml
   subjects = {
     plan   = "pull_request"
     deploy = "environment:production"
@@ -63,7 +63,7 @@ data "aws_iam_policy_document" "trust" {
   }
 }
 
-# Not named as what is deployed is: `deploy` can alter neither.
+# Their names differ from those of deployed resources, so `deploy` can change neither role.
 resource "aws_iam_role" "this" {
   for_each             = local.subjects
   name                 = "totesys-etl-github-${each.key}"
@@ -115,6 +115,6 @@ data "aws_iam_policy_document" "this" {
 }
 
 output "role_arns" {
-  description = "ARNs of the roles: of `plan` and `deploy`."
+  description = "ARNs of the roles `plan` and `deploy`."
   value       = { for does, role in aws_iam_role.this : does => role.arn }
 }

@@ -1,8 +1,8 @@
-# `plan` runs what a pull request says. It compares with the state alone (-refresh=false): a refresh reads the secrets
-# that Terraform makes, values too.
+# `plan` runs the code of a pull request. It compares with the state only (-refresh=false), because a refresh reads the
+# secrets that Terraform creates, including their values.
 #
-# `deploy` pushes the image and applies `platform`. What keeps something it cannot delete: databases, secrets, logs,
-# buckets.
+# `deploy` pushes the image and applies `platform`. It cannot delete what holds data: databases, secrets, logs, buckets. It
+# neither creates roles nor changes whom they trust, and tags nothing but what it creates: so it gains no more than this.
 
 locals {
   data = flatten([for stage in ["ingestion", "transformation"] : [
@@ -10,13 +10,15 @@ locals {
     "${local.arn}:s3:::totesys-etl-*-${stage}-${local.account}/*",
   ]])
   compute_logs = "${local.arn}:s3:::${local.name}-compute-logs-${local.account}"
-  roles        = [for part in ["code-server", "daemon", "run", "webserver"] : "${local.arn}:iam::${local.account}:role/${local.name}-${part}*"]
+  roles        = [for part in ["code-server", "daemon", "run", "shell", "tunnel", "webserver"] : "${local.arn}:iam::${local.account}:role/${local.name}-${part}*"]
   states       = { for does, environment in var.environments : does => "${var.state_bucket_arn}/${environment}" }
+
+  # in the state too
+  logins = { for does, environment in var.environments : does => "${local.arn}:secretsmanager:${local.here}:secret:totesys-etl-${environment}/login-client-secret-*" }
 
   may_not = {
     plan = {
-      NoValues = { actions = ["secretsmanager:BatchGetSecretValue", "secretsmanager:GetSecretValue"], resources = ["*"] }
-      NoData   = { actions = ["s3:*"], resources = local.data }
+      NoData = { actions = ["s3:*"], resources = local.data }
     }
     deploy = {
       NoData = { actions = ["s3:*"], resources = local.data }
@@ -28,7 +30,8 @@ locals {
       { sid = "ListStates", actions = ["s3:ListBucket"], resources = [var.state_bucket_arn] },
       { sid = "ReadStates", actions = ["s3:GetObject"], resources = ["${local.states["plan"]}/*.tfstate"] },
       { sid = "FindTheNewestImage", actions = ["ecr:DescribeImages"], resources = ["${local.arn}:ecr:${local.here}:repository/totesys-etl-${var.environments.plan}"] },
-      # AWS knows no resources for these
+      { sid = "ReadTheLogin", actions = ["secretsmanager:GetSecretValue"], resources = [local.logins["plan"]] },
+      # AWS supports no resources for these
       { sid = "FindZonesAndMakePasswords", actions = ["ec2:DescribeAvailabilityZones", "secretsmanager:GetRandomPassword"], resources = ["*"] },
     ]
 
@@ -38,7 +41,7 @@ locals {
       { sid = "KeepTheState", actions = ["s3:GetObject", "s3:PutObject"], resources = ["${local.states["deploy"]}/platform.tfstate*"] },
       { sid = "Unlock", actions = ["s3:DeleteObject"], resources = ["${local.states["deploy"]}/platform.tfstate.tflock"] },
 
-      # AWS knows no resource for this action
+      # AWS supports no resource for this action
       { sid = "LogInToTheRegistry", actions = ["ecr:GetAuthorizationToken"], resources = ["*"] },
       {
         sid = "PushTheImage"
@@ -55,6 +58,7 @@ locals {
           "cloudwatch:DescribeAlarms", "cloudwatch:ListTagsForResource",
           "ec2:Describe*",
           "ecs:Describe*", "ecs:ListTagsForResource",
+          "events:DescribeRule", "events:List*",
           "elasticloadbalancing:Describe*",
           "logs:DescribeLogGroups", "logs:DescribeMetricFilters", "logs:ListTagsForResource",
           "rds:Describe*", "rds:ListTagsForResource",
@@ -65,14 +69,15 @@ locals {
         resources = ["*"]
       },
 
-      # Network and name service: AWS gives their names, so that only tags tell whose they are.
+      # Network and Cloud Map: AWS chooses the names of these resources, so only tags show whose they are.
       {
         sid = "MakeTheNetwork"
         actions = [
           "ec2:AllocateAddress", "ec2:CreateInternetGateway", "ec2:CreateNatGateway", "ec2:CreateRouteTable",
           "ec2:CreateSecurityGroup", "ec2:CreateSubnet", "ec2:CreateVpc", "ec2:CreateVpcEndpoint",
-          # by which Cloud Map and endpoints make and bind the zones of their names
+          # Cloud Map and endpoints create and associate their DNS zones with these
           "route53:AssociateVPCWithHostedZone", "route53:CreateHostedZone",
+          # their tags give no permission
           "servicediscovery:CreatePrivateDnsNamespace", "servicediscovery:CreateService", "servicediscovery:TagResource",
         ]
         resources = ["*"]
@@ -86,8 +91,6 @@ locals {
           "CreateNatGateway", "CreateRouteTable", "CreateSecurityGroup", "CreateSubnet", "CreateVpc", "CreateVpcEndpoint",
         ] }
       },
-      # the VPC's default group, which AWS makes
-      { sid = "TagTheDefaultGroup", actions = ["ec2:CreateTags"], resources = ["${local.arn}:ec2:${local.here}:security-group/*"] },
       {
         sid = "ChangeTheNetwork"
         actions = [
@@ -95,7 +98,6 @@ locals {
           "ec2:CreateTags", "ec2:Delete*", "ec2:DetachInternetGateway", "ec2:DisassociateRouteTable", "ec2:ModifySecurityGroupRules",
           "ec2:ModifySubnetAttribute", "ec2:ModifyVpcAttribute", "ec2:ModifyVpcEndpoint", "ec2:ReleaseAddress",
           "ec2:ReplaceRoute", "ec2:RevokeSecurityGroup*",
-          "servicediscovery:DeleteService", "servicediscovery:UpdateService",
         ]
         resources = ["*"]
         condition = {
@@ -103,7 +105,7 @@ locals {
           "aws:ResourceTag/environment" = [var.environments.deploy]
         }
       },
-      # whose groups are ours: AWS gives a new group a rule without tags
+      # rules of our groups: AWS creates a new group with a rule that has no tags
       {
         sid       = "ChangeRules"
         actions   = ["ec2:AuthorizeSecurityGroup*", "ec2:ModifySecurityGroupRules", "ec2:RevokeSecurityGroup*"]
@@ -139,6 +141,7 @@ locals {
         resources = [for secret in ["-dagster-password", "-warehouse-password", "/warehouse-database-url"] :
         "${local.arn}:secretsmanager:${local.here}:secret:${local.name}${secret}-*"]
       },
+      { sid = "ReadTheLogin", actions = ["secretsmanager:GetSecretValue"], resources = [local.logins["deploy"]] },
       {
         sid = "ChangeServices"
         actions = [
@@ -149,18 +152,11 @@ locals {
       },
       {
         sid       = "GivePartsPermissions"
-        actions   = ["iam:CreateRole", "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy"]
+        actions   = ["iam:PutRolePolicy"]
         resources = local.roles
         condition = { "iam:PermissionsBoundary" = ["${local.arn}:iam::${local.account}:policy/${local.name}-boundary"] }
       },
-      {
-        sid = "ChangeRolesOfParts"
-        actions = [
-          "iam:DeleteRole", "iam:DeleteRolePolicy", "iam:GetRole", "iam:GetRolePolicy", "iam:List*", "iam:TagRole",
-          "iam:UpdateAssumeRolePolicy", "iam:UpdateRole",
-        ]
-        resources = local.roles
-      },
+      { sid = "TakePartsPermissions", actions = ["iam:DeleteRolePolicy", "iam:GetRolePolicy"], resources = local.roles },
       { sid = "GivePartsTheirRoles", actions = ["iam:PassRole"], resources = local.roles, condition = { "iam:PassedToService" = ["ecs-tasks.amazonaws.com"] } },
       {
         sid       = "LetServicesWork"
@@ -170,13 +166,25 @@ locals {
       {
         sid       = "ChangeLogs"
         actions   = ["logs:CreateLogGroup", "logs:DeleteMetricFilter", "logs:PutMetricFilter", "logs:PutRetentionPolicy", "logs:TagResource"]
-        resources = ["${local.arn}:logs:${local.here}:log-group:/${local.name}/*"]
+        resources = [for group in ["/${local.name}/*", "/aws/rds/instance/${local.name}-*"] : "${local.arn}:logs:${local.here}:log-group:${group}"]
       },
       {
         sid       = "ChangeAlarms"
         actions   = ["cloudwatch:DeleteAlarms", "cloudwatch:PutMetricAlarm", "cloudwatch:TagResource"]
         resources = ["${local.arn}:cloudwatch:${local.here}:alarm:${local.name}-*"]
       },
+      {
+        sid       = "ChangeTheDashboard"
+        actions   = ["cloudwatch:DeleteDashboards", "cloudwatch:GetDashboard", "cloudwatch:PutDashboard"]
+        resources = ["${local.arn}:cloudwatch::${local.account}:dashboard/${local.name}"]
+      },
+      {
+        sid       = "ChangeNotices"
+        actions   = ["events:DeleteRule", "events:PutRule", "events:PutTargets", "events:RemoveTargets", "events:TagResource"]
+        resources = ["${local.arn}:events:${local.here}:rule/${local.name}-*"]
+      },
+      # CloudWatch API reference, PutCompositeAlarm: not with a narrower scope
+      { sid = "ChangeCompositeAlarms", actions = ["cloudwatch:PutCompositeAlarm"], resources = ["*"] },
       {
         sid = "ChangeTheBucketOfComputeLogs"
         actions = [

@@ -1,4 +1,4 @@
-# A VPC whose tasks have no public address, or the given one; and who may talk to whom.
+# A VPC whose tasks have no public address, or an existing VPC; and which part may connect to which.
 
 locals {
   made     = var.existing == null
@@ -14,20 +14,23 @@ data "aws_region" "this" {}
 data "aws_availability_zones" "this" {
   count = local.made ? 1 : 0
   state = "available"
+
+  # without Local Zones and Wavelength Zones, which have no RDS, NAT gateway or endpoints
+  filter {
+    name   = "zone-type"
+    values = ["availability-zone"]
+  }
 }
 
+# Its default security group lets its members talk to each other, and has none. AWS creates it without tags: whoever could
+# empty it could change any group.
 resource "aws_vpc" "this" {
+  # checkov:skip=CKV2_AWS_12:see above
   count                = local.made ? 1 : 0
   cidr_block           = var.cidr
   enable_dns_support   = true
   enable_dns_hostnames = true
   tags                 = { Name = var.name }
-}
-
-# The VPC's default group allows all within it; emptied, it allows nothing.
-resource "aws_default_security_group" "this" {
-  count  = local.made ? 1 : 0
-  vpc_id = local.vpc_id
 }
 
 resource "aws_subnet" "private" {
@@ -83,8 +86,8 @@ resource "aws_route_table_association" "private" {
   route_table_id = aws_route_table.private[0].id
 }
 
-# The way out for tasks: to a totesys that is not in this VPC, and to AWS where there is no endpoint. One, in one zone:
-# while that zone is down captures wait, and nothing is lost.
+# Lets tasks reach a totesys outside this VPC, and AWS where there is no endpoint. There is one, in one zone: while that
+# zone is down, captures wait, and nothing is lost.
 resource "aws_eip" "nat" {
   count  = local.made && var.nat_gateway ? 1 : 0
   domain = "vpc"
@@ -104,6 +107,16 @@ resource "aws_route" "through_the_nat_gateway" {
   route_table_id         = aws_route_table.private[0].id
   destination_cidr_block = "0.0.0.0/0"
   nat_gateway_id         = aws_nat_gateway.this[0].id
+}
+
+# To a network that is connected by hand: a peering connection, a transit gateway or a VPN.
+resource "aws_route" "to_another_network" {
+  for_each                  = local.made ? var.routes : {}
+  route_table_id            = aws_route_table.private[0].id
+  destination_cidr_block    = each.key
+  vpc_peering_connection_id = startswith(each.value, "pcx-") ? each.value : null
+  transit_gateway_id        = startswith(each.value, "tgw-") ? each.value : null
+  gateway_id                = startswith(each.value, "vgw-") ? each.value : null
 }
 
 resource "aws_vpc_endpoint" "s3" {

@@ -4,12 +4,12 @@ output "vpc_id" {
 }
 
 output "private_subnet_ids" {
-  description = "Subnets of tasks and databases."
+  description = "Subnets of the tasks and databases."
   value       = local.private
 }
 
 output "public_subnet_ids" {
-  description = "Subnets of the balancer."
+  description = "Subnets of the load balancer."
   value       = local.public
 }
 

@@ -1,25 +1,29 @@
 locals {
-  # A run is where the daemon is: EcsRunLauncher starts it with the network of the daemon's own task.
+  # Runs share the daemon's group: EcsRunLauncher starts them in the network of the daemon's own task.
   parts = toset(["code-server", "daemon", "webserver"])
 
-  # who → whom, at which port
+  # Who may connect to the warehouse, if it is here. Readers are outside, or come through the tunnel.
+  warehouse = var.warehouse ? ["code-server", "daemon", "tunnel"] : []
+
+  # from → to, and the port
   connections = merge(
     { for part in local.parts : "${part} to database" => { from = part, to = "database", port = 5432 } },
-    local.made ? { for part in local.parts : "${part} to endpoints" => { from = part, to = "endpoints", port = 443 } } : {},
+    local.made ? { for part in local.https : "${part} to endpoints" => { from = part, to = "endpoints", port = 443 } if part != "balancer" } : {},
+    { for part in local.warehouse : "${part} to warehouse" => { from = part, to = "warehouse", port = 5432 } },
     {
       "daemon to code-server"    = { from = "daemon", to = "code-server", port = 4000 }
       "webserver to code-server" = { from = "webserver", to = "code-server", port = 4000 }
       "balancer to webserver"    = { from = "balancer", to = "webserver", port = 3000 }
     },
   )
-  # to AWS through the gateway of S3 and the NAT gateway; of the balancer, to who knows the users
-  https = setunion(local.parts, ["balancer"])
-  # to totesys
+  # to AWS, through the S3 gateway endpoint and the NAT gateway; for the load balancer, to the identity provider
+  https = setunion(local.parts, ["balancer"], var.warehouse ? ["tunnel"] : [])
+  # from a part to totesys
   captures = setproduct(["code-server", "daemon"], var.totesys.cidrs)
 }
 
 resource "aws_security_group" "this" {
-  for_each    = setunion(local.parts, ["balancer", "database"], local.made ? ["endpoints"] : [])
+  for_each    = setunion(local.https, ["database"], local.made ? ["endpoints"] : [], var.warehouse ? ["warehouse"] : [])
   name        = "${var.name}-${each.key}"
   description = "totesys ETL: ${each.key}"
   vpc_id      = local.vpc_id
@@ -70,12 +74,33 @@ resource "aws_vpc_security_group_egress_rule" "totesys" {
   to_port           = var.totesys.port
 }
 
+# port 80 only redirects to 443
 resource "aws_vpc_security_group_ingress_rule" "people" {
-  for_each          = var.allowed_cidrs
+  for_each          = { for pair in setproduct(var.allowed_cidrs, [80, 443]) : "${pair[0]} to ${pair[1]}" => { cidr = pair[0], port = pair[1] } }
   description       = "people to the UI"
   security_group_id = aws_security_group.this["balancer"].id
+  cidr_ipv4         = each.value.cidr
+  ip_protocol       = "tcp"
+  from_port         = each.value.port
+  to_port           = each.value.port
+}
+
+resource "aws_vpc_security_group_ingress_rule" "reader_cidr" {
+  for_each          = var.warehouse ? var.readers.cidrs : []
+  description       = "readers to the warehouse"
+  security_group_id = aws_security_group.this["warehouse"].id
   cidr_ipv4         = each.key
   ip_protocol       = "tcp"
-  from_port         = 443
-  to_port           = 443
+  from_port         = 5432
+  to_port           = 5432
+}
+
+resource "aws_vpc_security_group_ingress_rule" "reader_group" {
+  for_each                     = var.warehouse ? var.readers.security_group_ids : []
+  description                  = "readers to the warehouse"
+  security_group_id            = aws_security_group.this["warehouse"].id
+  referenced_security_group_id = each.key
+  ip_protocol                  = "tcp"
+  from_port                    = 5432
+  to_port                      = 5432
 }

@@ -1,34 +1,49 @@
 variable "name" {
-  description = "What the names of all resources begin with."
+  description = "Prefix of the names of all resources."
   type        = string
 }
 
 variable "cidr" {
-  description = "Addresses of the VPC, a /16 to /20."
+  description = "Address range of the VPC, a /16 to /20."
   type        = string
 }
 
 variable "existing" {
-  description = "A VPC to use rather than to make one: private subnets that reach AWS and totesys, public ones for the balancer."
+  description = "An existing VPC to use: private subnets that reach AWS and totesys, public ones for the load balancer. Null: create one."
   type        = object({ vpc_id = string, private_subnet_ids = list(string), public_subnet_ids = list(string) })
 }
 
 variable "nat_gateway" {
-  description = "Whether tasks reach the internet: needed if totesys is there, or if an endpoint is missing."
+  description = "Whether tasks can reach the internet. Needed if totesys is there, or if an endpoint is missing."
   type        = bool
 }
 
 variable "interface_endpoints" {
-  description = "AWS services that are reached without leaving the VPC."
+  description = "AWS services reached without leaving the VPC."
   type        = set(string)
 }
 
 variable "totesys" {
-  description = "Where totesys, and a warehouse that is not made here, are: the addresses tasks may connect to, and the port."
+  description = "Addresses and port of totesys, and of a warehouse that is not created here, that tasks may connect to."
   type        = object({ cidrs = set(string), port = number })
 }
 
 variable "allowed_cidrs" {
-  description = "From where the UI may be reached."
+  description = "Addresses that may reach the UI."
   type        = set(string)
+}
+
+variable "routes" {
+  description = "Ways to other networks: by address range, the ID of a peering connection, transit gateway or virtual private gateway."
+  type        = map(string)
+}
+
+variable "warehouse" {
+  description = "Whether the warehouse is in this network."
+  type        = bool
+}
+
+variable "readers" {
+  description = "Security groups and addresses, in this network or connected to it, that may connect to the warehouse."
+  type        = object({ security_group_ids = set(string), cidrs = set(string) })
 }

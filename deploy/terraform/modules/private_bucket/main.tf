@@ -1,5 +1,11 @@
-# What makes a bucket private and its objects lasting. The bucket itself is its owner's: only there can
-# `prevent_destroy` be said, which takes no variable.
+# Makes a bucket private and its objects durable. The bucket itself is declared by the caller, because `prevent_destroy`
+# takes no variable.
+
+terraform {
+  required_providers {
+    aws = { source = "hashicorp/aws" } # given by a caller with more than one region
+  }
+}
 
 variable "bucket" {
   description = "Name of the bucket."
@@ -7,9 +13,15 @@ variable "bucket" {
 }
 
 variable "write_once" {
-  description = "Whether an object can be written only where there is none."
+  description = "Whether objects can be created but not overwritten."
   type        = bool
   default     = false
+}
+
+variable "overwritable" {
+  description = "Folder whose objects can be overwritten nevertheless; null: none. Versions keep what they were."
+  type        = string
+  default     = null
 }
 
 variable "cooler_after_days" {
@@ -139,15 +151,16 @@ data "aws_iam_policy_document" "this" {
     }
   }
 
-  # Amazon S3 user guide, “Enforce conditional writes”: the parts of an upload carry no condition, its completion does.
+  # Amazon S3 user guide, “Enforce conditional writes”: the parts of an upload carry no condition; its completion does.
   dynamic "statement" {
     for_each = var.write_once ? [true] : []
 
     content {
-      sid       = "WriteOnce"
-      effect    = "Deny"
-      actions   = ["s3:PutObject"]
-      resources = ["${local.arn}/*"]
+      sid           = "WriteOnce"
+      effect        = "Deny"
+      actions       = ["s3:PutObject"]
+      resources     = var.overwritable == null ? ["${local.arn}/*"] : null
+      not_resources = var.overwritable == null ? null : ["${local.arn}/${var.overwritable}/*"]
 
       principals {
         type        = "*"

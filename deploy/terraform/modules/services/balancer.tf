@@ -1,5 +1,5 @@
-# The way in. Dagster's UI has no login of its own: who reaches it may do everything. So it is reached over TLS, from
-# the given addresses alone, or through a login.
+# The load balancer. Dagster's UI has no login of its own: whoever reaches it may do everything. So it can be reached over
+# TLS only, from the given addresses or through a login.
 
 resource "aws_lb" "this" {
   name                       = var.name
@@ -35,19 +35,19 @@ resource "aws_lb_listener" "https" {
   certificate_arn   = var.balancer.certificate_arn
 
   dynamic "default_action" {
-    for_each = nonsensitive(var.login != null) ? [true] : []
+    for_each = var.login[*]
 
     content {
       type  = "authenticate-oidc"
       order = 1
 
       authenticate_oidc {
-        issuer                 = var.login.issuer
-        authorization_endpoint = var.login.authorization_endpoint
-        token_endpoint         = var.login.token_endpoint
-        user_info_endpoint     = var.login.user_info_endpoint
-        client_id              = var.login.client_id
-        client_secret          = var.login.client_secret
+        issuer                 = default_action.value.issuer
+        authorization_endpoint = default_action.value.authorization_endpoint
+        token_endpoint         = default_action.value.token_endpoint
+        user_info_endpoint     = default_action.value.user_info_endpoint
+        client_id              = default_action.value.client_id
+        client_secret          = default_action.value.client_secret
       }
     }
   }
@@ -56,5 +56,21 @@ resource "aws_lb_listener" "https" {
     type             = "forward"
     order            = 2
     target_group_arn = aws_lb_target_group.webserver.arn
+  }
+}
+
+resource "aws_lb_listener" "http" {
+  load_balancer_arn = aws_lb.this.arn
+  protocol          = "HTTP"
+  port              = 80
+
+  default_action {
+    type = "redirect"
+
+    redirect {
+      protocol    = "HTTPS"
+      port        = "443"
+      status_code = "HTTP_301"
+    }
   }
 }

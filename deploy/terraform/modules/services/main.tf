@@ -1,4 +1,4 @@
-# Dagster on ECS: three services, and a task for each run, which the daemon starts. One image for all.
+# Dagster on ECS: three services, and one task per run, started by the daemon. All use one image.
 
 data "aws_region" "this" {}
 data "aws_partition" "this" {}
@@ -9,7 +9,7 @@ resource "aws_ecs_cluster" "this" {
 
   setting {
     name  = "containerInsights"
-    value = "enabled" # tells the alarms how many tasks of a service run
+    value = "enabled" # the alarms need the number of running tasks per service
   }
 }
 
@@ -40,7 +40,7 @@ resource "aws_service_discovery_service" "code_server" {
 }
 
 resource "aws_cloudwatch_log_group" "part" {
-  for_each          = local.parts
+  for_each          = toset(values(local.container))
   name              = "/${var.name}/${each.key}"
   retention_in_days = var.log_retention_days
 }

@@ -14,7 +14,7 @@ output "log_groups" {
 }
 
 output "balancer" {
-  description = "The balancer: its host name, and as its metrics call it and its targets."
+  description = "The load balancer: its host name, and the names of it and its targets in metrics."
   value = {
     host_name    = aws_lb.this.dns_name
     suffix       = aws_lb.this.arn_suffix

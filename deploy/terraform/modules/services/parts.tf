@@ -1,4 +1,4 @@
-# The parts: what each runs, how large it is, what it is told.
+# The parts: command, size and environment of each; and of runs, what each kind may reach.
 
 locals {
   code_server = { name = "code-server", port = 4000 }
@@ -6,7 +6,16 @@ locals {
 
   workspace = "/opt/dagster/workspace.yaml"
 
-  parts = {
+  # A run of a stage's own job (jobs.py) is a task of `run-<stage>`, which reaches what the stage needs. All other runs are
+  # tasks of `run`, which reaches everything: `etl`, `replay`, reports, backfills, your own jobs.
+  runs = {
+    run                = { databases = ["totesys", "warehouse"], reads = [], writes = ["ingestion", "transformation"] }
+    run-ingestion      = { databases = ["totesys"], reads = [], writes = ["ingestion"] }
+    run-transformation = { databases = [], reads = ["ingestion"], writes = ["transformation"] }
+    run-warehouse      = { databases = ["warehouse"], reads = ["ingestion", "transformation"], writes = [] }
+  }
+
+  services_parts = {
     code-server = {
       size = var.sizes.code_server
       command = [
@@ -15,11 +24,11 @@ locals {
       ]
       healthy = ["dagster", "api", "grpc-health-check", "--port", tostring(local.code_server.port)]
       port    = local.code_server.port
-      secrets = local.all_secrets
+      secrets = merge(local.dagster_secret, values(local.database_secrets)...)
     }
     daemon = {
       size = var.sizes.daemon
-      # There is one daemon, so it is who brings Dagster's storage up to the image, and makes the pool of one slot.
+      # There is only one daemon, so it migrates Dagster's storage to the image's version and creates the pool of one slot.
       command = ["sh", "-c", join(" && ", [
         "dagster instance migrate",
         "dagster instance concurrency set etl 1",
@@ -27,14 +36,7 @@ locals {
       ])]
       healthy = ["dagster-daemon", "liveness-check"]
       port    = null
-      secrets = local.dagster_secrets
-    }
-    run = {
-      size    = var.sizes.run
-      command = ["dagster", "--version"] # the launcher says what each run's is
-      healthy = null
-      port    = null
-      secrets = local.all_secrets
+      secrets = local.dagster_secret
     }
     webserver = {
       size = var.sizes.webserver
@@ -47,12 +49,38 @@ locals {
         "from urllib.request import urlopen; urlopen('http://127.0.0.1:${local.webserver.port}/server_info', timeout=5)",
       ]
       port    = local.webserver.port
-      secrets = local.dagster_secrets
+      secrets = local.dagster_secret
     }
   }
 
-  services = toset(["code-server", "daemon", "webserver"])
+  # What people start to get in, by ECS Exec (docs/deployment.md, “Ways in”). The shell has all that a run has.
+  tools = {
+    shell  = { size = var.sizes.run, databases = ["totesys", "warehouse"], secrets = local.dagster_secret }
+    tunnel = { size = { cpu = 256, memory = 512 }, databases = [], secrets = {} }
+  }
+
+  parts = merge(
+    local.services_parts,
+    { for part, may in local.runs : part => {
+      size    = var.sizes.run
+      command = ["dagster", "--version"] # the launcher overrides it for each run
+      healthy = null
+      port    = null
+      secrets = merge(local.dagster_secret, [for database in may.databases : local.database_secrets[database]]...)
+    } },
+    { for part, tool in local.tools : part => {
+      size    = tool.size
+      command = ["sleep", "14400"] # forgotten, it ends after four hours
+      healthy = null
+      port    = null
+      secrets = merge(tool.secrets, [for database in tool.databases : local.database_secrets[database]]...)
+    } },
+  )
+
+  services = keys(local.services_parts)
   family   = { for part in keys(local.parts) : part => "${var.name}-${part}" }
+  # the launcher overrides the container `run`, whichever the task; all runs write to one log group, and tools to it too
+  container = { for part in keys(local.parts) : part => contains(local.services, part) ? part : "run" }
 
   environment = merge(
     {
@@ -78,9 +106,9 @@ locals {
     var.settings,
   )
 
-  dagster_secrets = { DAGSTER_POSTGRES_PASSWORD = var.storage.password_secret_arn }
-  all_secrets = merge(local.dagster_secrets, {
-    TOTESYS_DATABASE_URL   = var.database_url_secret_arns["totesys"]
-    WAREHOUSE_DATABASE_URL = var.database_url_secret_arns["warehouse"]
-  })
+  dagster_secret = { DAGSTER_POSTGRES_PASSWORD = var.storage.password_secret_arn }
+  database_secrets = {
+    totesys   = { TOTESYS_DATABASE_URL = var.database_url_secret_arns["totesys"] }
+    warehouse = { WAREHOUSE_DATABASE_URL = var.database_url_secret_arns["warehouse"] }
+  }
 }

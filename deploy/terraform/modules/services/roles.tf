@@ -1,50 +1,40 @@
-# One role a part for what it does, and one for what ECS does to start it.
+# What the roles of the parts may do: one for the part itself, one for ECS to start it. `permanent` creates the roles.
 
 locals {
-  account     = data.aws_caller_identity.this.account_id
-  region      = data.aws_region.this.name
-  ecs         = "arn:${data.aws_partition.this.partition}:ecs:${local.region}:${local.account}"
-  ingestion   = var.bucket_arns["ingestion"]
-  transformed = var.bucket_arns["transformation"]
+  account = data.aws_caller_identity.this.account_id
+  region  = data.aws_region.this.name
+  ecs     = "arn:${data.aws_partition.this.partition}:ecs:${local.region}:${local.account}"
 
-  # Dagster describes the run's task definition where it watches or stops runs. AWS knows no resource for this action.
+  # Parts that watch or stop runs describe the run's task definition. AWS supports no resource for this action.
   launches = {
     sid       = "KnowTheLauncher"
     actions   = ["ecs:DescribeTaskDefinition"]
     resources = ["*"]
   }
 
-  may = {
+  alert = { sid = "Alert", actions = ["sns:Publish"], resources = [var.alerts_topic_arn] }
+
+  services_may = {
     code-server = [
-      # `catch_up` and `source_activity` look for the newest captures
-      { sid = "ListCaptures", actions = ["s3:ListBucket"], resources = [local.ingestion] },
-      { sid = "ReadCaptures", actions = ["s3:GetObject"], resources = ["${local.ingestion}/*"] },
-      { sid = "Alert", actions = ["sns:Publish"], resources = [var.alerts_topic_arn] },
+      # `catch_up` and `source_activity` look up captures
+      { sid = "ListCaptures", actions = ["s3:ListBucket"], resources = [var.bucket_arns["ingestion"]] },
+      { sid = "ReadCaptures", actions = ["s3:GetObject"], resources = ["${var.bucket_arns["ingestion"]}/*"] },
+      local.alert,
     ]
     daemon = [
       local.launches,
-      { sid = "StartRuns", actions = ["ecs:RunTask"], resources = ["${local.ecs}:task-definition/${local.family["run"]}:*"],
+      { sid = "StartRuns", actions = ["ecs:RunTask"], resources = [for part in keys(local.runs) : "${local.ecs}:task-definition/${local.family[part]}:*"],
       condition = { test = "ArnEquals", variable = "ecs:cluster", values = [aws_ecs_cluster.this.arn] } },
       { sid = "TagRuns", actions = ["ecs:TagResource"], resources = ["${local.ecs}:task/${var.name}/*"],
       condition = { test = "StringEquals", variable = "ecs:CreateAction", values = ["RunTask"] } },
       { sid = "WatchAndStopRuns", actions = ["ecs:DescribeTasks", "ecs:StopTask"], resources = ["${local.ecs}:task/${var.name}/*"] },
-      # where it runs itself, runs run too; AWS knows no resource for this action
+      # runs start in the network of the daemon's own task; AWS supports no resource for this action
       { sid = "SeeItsNetwork", actions = ["ec2:DescribeNetworkInterfaces"], resources = ["*"] },
       { sid       = "GiveRunsTheirRoles", actions = ["iam:PassRole"],
-        resources = [aws_iam_role.task["run"].arn, aws_iam_role.execution["run"].arn],
+        resources = flatten([for part in keys(local.runs) : [var.roles.task[part].arn, var.roles.execution[part].arn]]),
       condition = { test = "StringEquals", variable = "iam:PassedToService", values = ["ecs-tasks.amazonaws.com"] } },
-      # of a run that died, for its event log
+      # the last lines of a run that died, for its event log
       { sid = "ReadLastWords", actions = ["logs:GetLogEvents"], resources = ["${aws_cloudwatch_log_group.part["run"].arn}:log-stream:*"] },
-    ]
-    run = [
-      { sid = "ListFiles", actions = ["s3:ListBucket"], resources = [local.ingestion, local.transformed] },
-      { sid = "ReadAndWriteFiles", actions = ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"],
-      resources = ["${local.ingestion}/*", "${local.transformed}/*"] },
-      # it looks whether they are there already
-      { sid = "WriteComputeLogs", actions = ["s3:GetObject", "s3:PutObject"], resources = ["${var.compute_logs.arn}/*"] },
-      # AWS knows no resource for this action
-      { sid = "TellLoads", actions = ["cloudwatch:PutMetricData"], resources = ["*"],
-      condition = { test = "StringEquals", variable = "cloudwatch:namespace", values = [var.name] } },
     ]
     webserver = [
       local.launches,
@@ -52,41 +42,40 @@ locals {
       { sid = "ShowComputeLogs", actions = ["s3:GetObject"], resources = ["${var.compute_logs.arn}/*"] },
     ]
   }
-}
 
-# Each as the Amazon ECS developer guide has it, under “Amazon ECS task IAM role” and “task execution IAM role”.
-data "aws_iam_policy_document" "trust" {
-  for_each = toset(["task", "execution"])
+  runs_may = { for part, may in local.runs : part => concat(
+    [
+      { sid = "ListFiles", actions = ["s3:ListBucket"], resources = [for stage in concat(may.reads, may.writes) : var.bucket_arns[stage]] },
+      { sid = "ReadFiles", actions = ["s3:GetObject"], resources = [for stage in concat(may.reads, may.writes) : "${var.bucket_arns[stage]}/*"] },
+      # it checks whether they exist already
+      { sid = "WriteComputeLogs", actions = ["s3:GetObject", "s3:PutObject"], resources = ["${var.compute_logs.arn}/*"] },
+    ],
+    length(may.writes) == 0 ? [] : [
+      { sid = "WriteFiles", actions = ["s3:PutObject", "s3:AbortMultipartUpload"], resources = [for stage in may.writes : "${var.bucket_arns[stage]}/*"] },
+    ],
+    # AWS supports no resource for this action
+    !contains(may.databases, "warehouse") ? [] : [
+      { sid = "TellLoads", actions = ["cloudwatch:PutMetricData"], resources = ["*"],
+      condition = { test = "StringEquals", variable = "cloudwatch:namespace", values = [var.name] } },
+    ],
+    # hooks of your own jobs
+    part == "run" ? [local.alert] : [],
+  ) }
 
-  statement {
-    actions = ["sts:AssumeRole"]
-
-    principals {
-      type        = "Service"
-      identifiers = ["ecs-tasks.amazonaws.com"]
-    }
-
-    dynamic "condition" {
-      for_each = each.key == "task" ? {
-        StringEquals = { variable = "aws:SourceAccount", value = local.account }
-        ArnLike      = { variable = "aws:SourceArn", value = "${local.ecs}:*" }
-      } : {}
-
-      content {
-        test     = condition.key
-        variable = condition.value.variable
-        values   = [condition.value.value]
-      }
-    }
+  # Amazon ECS developer guide, “ECS Exec”. AWS supports no resource for these actions.
+  sessions = {
+    sid = "OpenSessions"
+    actions = [
+      "ssmmessages:CreateControlChannel", "ssmmessages:CreateDataChannel", "ssmmessages:OpenControlChannel",
+      "ssmmessages:OpenDataChannel",
+    ]
+    resources = ["*"]
   }
-}
 
-resource "aws_iam_role" "task" {
-  for_each             = local.parts
-  name                 = "${var.name}-${each.key}"
-  description          = "What the ${each.key} does."
-  assume_role_policy   = data.aws_iam_policy_document.trust["task"].json
-  permissions_boundary = var.boundary_arn
+  may = merge(local.services_may, local.runs_may, {
+    shell  = concat(local.runs_may["run"], [local.sessions])
+    tunnel = [local.sessions]
+  })
 }
 
 data "aws_iam_policy_document" "task" {
@@ -114,24 +103,16 @@ data "aws_iam_policy_document" "task" {
 }
 
 resource "aws_iam_role_policy" "task" {
-  for_each = aws_iam_role.task
+  for_each = local.may
   name     = "part"
-  role     = each.value.id
+  role     = var.roles.task[each.key].name
   policy   = data.aws_iam_policy_document.task[each.key].json
-}
-
-resource "aws_iam_role" "execution" {
-  for_each             = local.parts
-  name                 = "${var.name}-${each.key}-start"
-  description          = "What ECS does to start the ${each.key}."
-  assume_role_policy   = data.aws_iam_policy_document.trust["execution"].json
-  permissions_boundary = var.boundary_arn
 }
 
 data "aws_iam_policy_document" "execution" {
   for_each = local.parts
 
-  # AWS knows no resource for this action
+  # AWS supports no resource for this action
   statement {
     sid       = "LogInToTheRegistry"
     actions   = ["ecr:GetAuthorizationToken"]
@@ -147,19 +128,23 @@ data "aws_iam_policy_document" "execution" {
   statement {
     sid       = "WriteItsLog"
     actions   = ["logs:CreateLogStream", "logs:PutLogEvents"]
-    resources = ["${aws_cloudwatch_log_group.part[each.key].arn}:log-stream:*"]
+    resources = ["${aws_cloudwatch_log_group.part[local.container[each.key]].arn}:log-stream:*"]
   }
 
-  statement {
-    sid       = "ReadItsSecrets"
-    actions   = ["secretsmanager:GetSecretValue"]
-    resources = values(each.value.secrets)
+  dynamic "statement" {
+    for_each = length(each.value.secrets) == 0 ? [] : [values(each.value.secrets)]
+
+    content {
+      sid       = "ReadItsSecrets"
+      actions   = ["secretsmanager:GetSecretValue"]
+      resources = statement.value
+    }
   }
 }
 
 resource "aws_iam_role_policy" "execution" {
-  for_each = aws_iam_role.execution
+  for_each = local.parts
   name     = "start"
-  role     = each.value.id
+  role     = var.roles.execution[each.key].name
   policy   = data.aws_iam_policy_document.execution[each.key].json
 }

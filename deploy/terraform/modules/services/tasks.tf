@@ -1,6 +1,7 @@
 locals {
   every_container = {
     image                  = var.image
+    entryPoint             = ["python", "-m", "etl_assets.adapters.json_lines"] # all output becomes JSON lines
     readonlyRootFilesystem = true
     user                   = "1000:1000"
     mountPoints            = [{ sourceVolume = "tmp", containerPath = "/tmp", readOnly = false }]
@@ -9,8 +10,15 @@ locals {
     stopTimeout            = 120
   }
 
-  containers = { for part, is in local.parts : part => merge(local.every_container, {
-    name         = part
+  # SSM's agent writes to the root file system; “readonlyRootFilesystem isn't supported” with ECS Exec.
+  tool_container = {
+    entryPoint             = []
+    readonlyRootFilesystem = false
+    linuxParameters        = { initProcessEnabled = true }
+  }
+
+  containers = { for part, is in local.parts : part => merge(local.every_container, contains(keys(local.tools), part) ? local.tool_container : null, {
+    name         = local.container[part]
     essential    = true
     cpu          = is.size.cpu
     memory       = is.size.memory
@@ -27,25 +35,29 @@ locals {
     logConfiguration = {
       logDriver = "awslogs"
       options = {
-        awslogs-group         = aws_cloudwatch_log_group.part[part].name
+        awslogs-group         = aws_cloudwatch_log_group.part[local.container[part]].name
         awslogs-region        = data.aws_region.this.name
         awslogs-stream-prefix = part
+        # While CloudWatch is away, tasks go on, and keep the last lines: 25 MB are hours of them.
+        mode            = "non-blocking"
+        max-buffer-size = "25m"
       }
     }
   }) }
 }
 
 resource "aws_ecs_task_definition" "part" {
+  # checkov:skip=CKV_AWS_249:the two roles are different, which it cannot see
   for_each                 = local.parts
   family                   = local.family[each.key]
   requires_compatibilities = ["FARGATE"]
   network_mode             = "awsvpc"
   cpu                      = each.value.size.cpu
   memory                   = each.value.size.memory
-  task_role_arn            = aws_iam_role.task[each.key].arn
-  execution_role_arn       = aws_iam_role.execution[each.key].arn
+  task_role_arn            = var.roles.task[each.key].arn
+  execution_role_arn       = var.roles.execution[each.key].arn
   container_definitions    = jsonencode([local.containers[each.key]])
-  skip_destroy             = true # a deployment that is rolled back, and runs that are queued, still want the last one
+  skip_destroy             = true # rolled-back deployments and queued runs still need the previous one
 
   runtime_platform {
     operating_system_family = "LINUX"
@@ -58,7 +70,7 @@ resource "aws_ecs_task_definition" "part" {
 }
 
 resource "aws_ecs_service" "part" {
-  for_each                = local.services
+  for_each                = toset(local.services)
   name                    = each.key
   cluster                 = aws_ecs_cluster.this.id
   task_definition         = aws_ecs_task_definition.part[each.key].arn
@@ -67,7 +79,7 @@ resource "aws_ecs_service" "part" {
   propagate_tags          = "SERVICE"
   enable_ecs_managed_tags = true
 
-  # Never two daemons: the old one ends before the new one begins. Of the others the new one is there first.
+  # Never two daemons: the old one ends before the new one starts. Other services start the new task first.
   deployment_minimum_healthy_percent = each.key == "daemon" ? 0 : 100
   deployment_maximum_percent         = each.key == "daemon" ? 100 : 200
 

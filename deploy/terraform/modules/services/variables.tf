@@ -1,5 +1,5 @@
 variable "name" {
-  description = "What the names of all resources begin with."
+  description = "Prefix of the names of all resources."
   type        = string
 }
 
@@ -9,12 +9,12 @@ variable "image" {
 }
 
 variable "cpu_architecture" {
-  description = "What the image is built for: X86_64 or ARM64."
+  description = "CPU architecture of the image: X86_64 or ARM64."
   type        = string
 }
 
 variable "sizes" {
-  description = "CPU units and MB of memory of each part, pairs that Fargate knows. A run may ask for another by tag."
+  description = "CPU units and MB of memory of each part, in combinations that Fargate supports. Tags of a run override its size."
   type = object({
     code_server = object({ cpu = number, memory = number })
     daemon      = object({ cpu = number, memory = number })
@@ -24,7 +24,7 @@ variable "sizes" {
 }
 
 variable "settings" {
-  description = "The platform's own settings: environment variables by name."
+  description = "Settings of the platform: environment variables by name."
   type        = map(string)
 }
 
@@ -34,12 +34,12 @@ variable "vpc_id" {
 }
 
 variable "private_subnet_ids" {
-  description = "Subnets of tasks."
+  description = "Subnets of the tasks."
   type        = list(string)
 }
 
 variable "public_subnet_ids" {
-  description = "Subnets of a balancer that is not internal."
+  description = "Subnets of a load balancer that is not internal."
   type        = list(string)
 }
 
@@ -60,7 +60,7 @@ variable "storage" {
 }
 
 variable "database_url_secret_arns" {
-  description = "ARNs of the secrets with the URLs of totesys and warehouse."
+  description = "ARNs of the secrets with the URLs of totesys and the warehouse."
   type        = map(string)
 }
 
@@ -75,7 +75,7 @@ variable "bucket_urls" {
 }
 
 variable "compute_logs" {
-  description = "The bucket of what runs print."
+  description = "The bucket for the output of runs."
   type        = object({ id = string, arn = string })
 }
 
@@ -84,9 +84,9 @@ variable "registry_arn" {
   type        = string
 }
 
-variable "boundary_arn" {
-  description = "ARN of the policy that bounds the roles."
-  type        = string
+variable "roles" {
+  description = "Names and ARNs of the roles of the parts: of the `task` itself, and of its `execution` by ECS."
+  type        = map(map(object({ name = string, arn = string })))
 }
 
 variable "alerts_topic_arn" {
@@ -95,18 +95,17 @@ variable "alerts_topic_arn" {
 }
 
 variable "log_retention_days" {
-  description = "How long logs are kept."
+  description = "Days to keep logs."
   type        = number
 }
 
 variable "balancer" {
-  description = "The way in: the UI's host name, the certificate of that name in ACM, and whether it is within the VPC only."
+  description = "The load balancer: the UI's host name, the ACM certificate for it, and whether it is reachable within the VPC only."
   type        = object({ host = string, certificate_arn = string, internal = bool })
 }
 
 variable "login" {
-  description = "OpenID Connect, before the UI; null: the addresses are all that is asked for."
-  sensitive   = true
+  description = "OpenID Connect login in front of the UI; null: access is restricted by address only."
   type = object({
     issuer                 = string
     authorization_endpoint = string

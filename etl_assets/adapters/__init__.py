@@ -1,0 +1,1 @@
+"""The outside world: PostgreSQL, object stores, environment variables, logs, metrics."""

@@ -1,0 +1,83 @@
+"""Live PostgreSQL tables, compared with their declarations."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from etl_assets.adapters.postgres import Connection
+from etl_assets.schema.columns import enum_values
+from etl_assets.schema.errors import SchemaMismatchError
+from etl_assets.schema.types import arrow_type
+
+
+@dataclass(frozen=True)
+class _LiveColumn:
+    sql: str
+    nullable: bool
+    enum: tuple[str, ...]
+
+    def problems(self, name: str, declared: pa.Field) -> Iterator[str]:
+        if arrow_type(self.sql, is_enum=bool(self.enum)) != declared.type:
+            yield f"{name} is {self.sql}, declared {declared.type}"
+        elif self.nullable and not declared.nullable:
+            yield f"{name} is nullable, declared NOT NULL"
+        values = enum_values(declared)
+        if values and not self.enum:
+            yield f"{name} is {self.sql}, declared one of {', '.join(values)}"
+        elif values:
+            yield from (f"{name} allows {value}, which is not declared" for value in self.enum if value not in values)
+
+
+_MISSING = _LiveColumn("missing", nullable=False, enum=())
+
+
+def schema_drift(
+    connection: Connection, schema: str, where: str, expected: Mapping[str, pa.Schema]
+) -> dict[str, tuple[str, ...]]:
+    """Return how the live tables of a schema differ harmlessly from the declared columns: warnings by table.
+
+    A column that is not declared, or is declared nullable without need, is harmless. `where` names the database in
+    the error.
+
+    Raises:
+        SchemaMismatchError: a declared table or column is missing, or cannot be read; or a column has another type, is
+            nullable though declared NOT NULL, or allows an enum value that is not declared.
+    """
+    live: dict[str, dict[str, _LiveColumn]] = {}
+    unreadable = set()
+    for table, readable, column, sql, nullable, values in connection.run(
+        """SELECT c.relname::text, has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE'),
+                  a.attname::text, format_type(a.atttypid, a.atttypmod), NOT a.attnotnull,
+                  (SELECT array_agg(e.enumlabel::text ORDER BY e.enumsortorder) FROM pg_enum e
+                   WHERE e.enumtypid = a.atttypid)
+           FROM pg_class c
+           JOIN pg_namespace n ON n.oid = c.relnamespace
+           JOIN pg_attribute a ON a.attrelid = c.oid
+           WHERE n.nspname = :schema AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped
+           ORDER BY c.relname, a.attnum""",
+        schema=schema,
+    ):
+        live.setdefault(table, {})[column] = _LiveColumn(sql, nullable, tuple(values or ()))
+        if not readable:
+            unreadable.add(table)
+    problems = []
+    for table, declared in expected.items():
+        if table not in live:
+            problems.append(f"table {table} is missing")
+            continue
+        if table in unreadable:
+            problems.append(f"table {table} cannot be read: GRANT SELECT on it, and USAGE on schema {schema}")
+        for column in declared:
+            problems += live[table].get(column.name, _MISSING).problems(f"column {table}.{column.name}", column)
+    if problems:
+        raise SchemaMismatchError(where, problems)
+    return {table: tuple(_warnings(live[table], declared)) for table, declared in expected.items()}
+
+
+def _warnings(live: Mapping[str, _LiveColumn], declared: pa.Schema) -> Iterator[str]:
+    for name, column in live.items():
+        if name not in declared.names:
+            yield f"column {name} is not declared"
+        elif declared.field(name).nullable and not column.nullable:
+            yield f"column {name} is NOT NULL, declared nullable"

@@ -1,0 +1,131 @@
+"""Environment variables: their names, and the settings that shape the definitions.
+
+Importing this module reads none. `definitions.py` reads the settings when Dagster loads it; resources read the rest
+during a run.
+"""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from enum import StrEnum
+from typing import Any
+
+from etl_assets.schema.errors import PermanentError
+
+
+class Variable(StrEnum):
+    """An environment variable the platform reads. `docs/configuration.md` describes each."""
+
+    TOTESYS_DATABASE_URL = "TOTESYS_DATABASE_URL"
+    WAREHOUSE_DATABASE_URL = "WAREHOUSE_DATABASE_URL"
+    INGESTION_URL = "INGESTION_URL"
+    TRANSFORMATION_URL = "TRANSFORMATION_URL"
+    ALERTS_TOPIC_ARN = "ALERTS_TOPIC_ARN"
+    METRICS_NAMESPACE = "METRICS_NAMESPACE"
+    DAGSTER_URL = "DAGSTER_URL"
+    PARTITIONS_START = "PARTITIONS_START"
+    AUTOMATION = "AUTOMATION"
+    LOG_FORMAT = "LOG_FORMAT"
+    ETL_CRON = "ETL_CRON"
+    FULL_CAPTURE_CRON = "FULL_CAPTURE_CRON"
+    FRESHNESS_WARN_MINUTES = "FRESHNESS_WARN_MINUTES"
+    FRESHNESS_FAIL_MINUTES = "FRESHNESS_FAIL_MINUTES"
+    RUN_TASK_DEFINITION = "RUN_TASK_DEFINITION"
+
+
+class EnvironmentVariableError(PermanentError):
+    """An environment variable is missing or malformed. The message is one line, names it, and shows no secret."""
+
+    def __init__(self, variable: str, problem: str) -> None:
+        super().__init__(f"{variable} {problem}")
+
+
+def required(variable: str) -> str:
+    """Return the value of an environment variable.
+
+    Raises:
+        EnvironmentVariableError: it is not set, or empty.
+    """
+    value = os.environ.get(variable)
+    if not value:
+        raise EnvironmentVariableError(variable, "is not set (see docs/configuration.md)")
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The settings that shape the definitions. The defaults suit a laptop.
+
+    partitions_start: the day of the first partition, UTC.
+    automated: whether schedules and sensors are on by default.
+    alerts_topic: the ARN of the SNS topic for alerts; with one, the sensor `alerts` is on by default.
+    json_logs: whether log lines outside of runs are JSON on stdout.
+    etl_cron, full_capture_cron: when the schedules request runs, UTC.
+    freshness_warn, freshness_fail: the age of a warehouse table's last load that is a warning, and a failure.
+    run_task_definition: on ECS, the task definition family of runs.
+    """
+
+    partitions_start: date = date(2026, 11, 1)
+    automated: bool = False
+    alerts_topic: str | None = None
+    json_logs: bool = False
+    etl_cron: str = "*/15 * * * *"
+    # Just after a window begins: a run that starts after its window has ended captures nothing.
+    full_capture_cron: str = "1 3 * * *"
+    freshness_warn: timedelta = timedelta(minutes=30)
+    freshness_fail: timedelta = timedelta(minutes=60)
+    run_task_definition: str | None = None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
+        """Return the settings of an environment. A variable that is not set, or is empty, gives the default.
+
+        Raises:
+            EnvironmentVariableError: a variable is malformed.
+        """
+        values = {}
+        for setting, variable, parse, form in _FORMS:
+            if text := environment.get(variable):
+                try:
+                    values[setting] = parse(text)
+                except (KeyError, ValueError):
+                    raise EnvironmentVariableError(variable, f"must be {form}, not {text!r}") from None
+        settings = cls(**values)
+        if settings.freshness_warn >= settings.freshness_fail:
+            raise EnvironmentVariableError(
+                Variable.FRESHNESS_WARN_MINUTES, f"must be less than {Variable.FRESHNESS_FAIL_MINUTES}"
+            )
+        return settings
+
+
+def _topic(text: str) -> str:
+    if not re.fullmatch(r"arn:[\w-]+:sns:[\w-]+:\d+:[\w.-]+", text):
+        raise ValueError
+    return text
+
+
+def _minutes(text: str) -> timedelta:
+    if not text.isdecimal() or not int(text):
+        raise ValueError
+    return timedelta(minutes=int(text))
+
+
+# By setting: its variable, the function that parses it, and the form it must have. Dagster checks cron expressions.
+_FORMS: tuple[tuple[str, Variable, Callable[[str], Any], str], ...] = (
+    ("partitions_start", Variable.PARTITIONS_START, date.fromisoformat, "a date such as 2026-11-01"),
+    ("automated", Variable.AUTOMATION, {"on": True, "off": False}.__getitem__, "on or off"),
+    (
+        "alerts_topic",
+        Variable.ALERTS_TOPIC_ARN,
+        _topic,
+        "the ARN of an SNS topic such as arn:aws:sns:eu-west-2:123456789012:name",
+    ),
+    ("json_logs", Variable.LOG_FORMAT, {"json": True, "text": False}.__getitem__, "json or text"),
+    ("etl_cron", Variable.ETL_CRON, str, "a cron expression"),
+    ("full_capture_cron", Variable.FULL_CAPTURE_CRON, str, "a cron expression"),
+    ("freshness_warn", Variable.FRESHNESS_WARN_MINUTES, _minutes, "a whole number of minutes"),
+    ("freshness_fail", Variable.FRESHNESS_FAIL_MINUTES, _minutes, "a whole number of minutes"),
+    ("run_task_definition", Variable.RUN_TASK_DEFINITION, str, "a task definition family"),
+)

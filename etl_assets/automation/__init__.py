@@ -1,0 +1,1 @@
+"""When things run, and who is told when they fail: jobs, schedules, sensors, alerts."""

@@ -1,0 +1,161 @@
+"""The sensors that launch the jobs: `source_activity`, `catch_up` and `reports_sensor`."""
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import dagster as dg
+
+from etl_assets.adapters.resources import BucketResource, DatabaseResource
+from etl_assets.adapters.settings import Variable
+from etl_assets.automation.jobs import (
+    EVERYDAY_SECONDS,
+    MAX_RUNTIME,
+    UNFINISHED,
+    is_etl_queued,
+    request_current_partition,
+)
+from etl_assets.catalog.stages import ETL, REPLAY, REPORT
+from etl_assets.ingestion.changes import write_count
+from etl_assets.ingestion.manifest import latest, list_after, partition_of
+from etl_assets.schema.errors import PermanentError
+from etl_assets.schema.table import Table
+from etl_assets.warehouse.ledger import latest_change, latest_loaded
+
+_Request = dg.RunRequest | dg.SkipReason
+
+_MAX_ATTEMPTS = 10
+_FIRST_PAUSE = timedelta(minutes=1)
+_LONGEST_PAUSE = timedelta(hours=1)
+_PAUSE_AFTER_LAST_ATTEMPT = timedelta(hours=6)
+_LONGEST_RUN = timedelta(hours=1)
+_REPORTS_INTERVAL = timedelta(minutes=15)
+
+
+class CatchUpFailedError(PermanentError):
+    """All attempts to load a captured partition have failed."""
+
+    def __init__(self, partition: str, attempts: int, next_attempt: str) -> None:
+        super().__init__(
+            f"partition {partition} is captured, but {attempts} runs could not load it, and no later partition can be "
+            "loaded before it: fix what made them fail, then materialize transformation/* and warehouse/* for it; "
+            f"the next attempt is at {next_attempt}"
+        )
+
+
+class BeforeFirstPartitionError(PermanentError):
+    """A capture that is not loaded lies before the first partition."""
+
+    def __init__(self, partition: str, start: datetime) -> None:
+        super().__init__(
+            f"partition {partition} is captured and not loaded, and no later one can be loaded before it, but "
+            f"{Variable.PARTITIONS_START} is {start:%Y-%m-%d}: set it to {partition[:10]} or an earlier day"
+        )
+
+
+def job_sensors(
+    source_tables: Sequence[Table], partitions: dg.TimeWindowPartitionsDefinition, status: dg.DefaultSensorStatus
+) -> list[dg.SensorDefinition]:
+    """Build the sensors, with the status they have until someone changes it in the UI."""
+
+    def source_activity(
+        context: dg.SensorEvaluationContext, totesys: DatabaseResource, ingestion_bucket: BucketResource
+    ) -> _Request:
+        """Request a change once per window until a capture made after it exists.
+
+        PostgreSQL's statistics are only a hint: a crash of the source resets them, for example. `etl_schedule` does not
+        depend on them. While the source's clock is behind the latest capture, because it was set back, changes count as
+        captured.
+        """
+        with totesys.connect() as connection:
+            writes, now = write_count(connection, source_tables)
+        cursor = json.loads(context.cursor or "{}")
+        if cursor.get("write_count") != writes:
+            cursor = {"write_count": writes, "detected_at": now.isoformat()}
+        elif cursor.get("captured"):
+            return dg.SkipReason("nothing has changed")
+        capture = latest(ingestion_bucket.open())
+        current = partitions.get_last_partition_key()
+        if capture and capture.captured_at > datetime.fromisoformat(cursor["detected_at"]):
+            cursor["captured"] = True
+            result: _Request = dg.SkipReason(f"the changes are in capture {capture.id}")
+        elif is_etl_queued(context.instance):
+            result = dg.SkipReason("the source has changed; a run is already queued")
+        elif cursor.get("requested_partition") == current:
+            result = dg.SkipReason(f"the source has changed; a run is already requested for partition {current}")
+        else:
+            cursor["requested_partition"] = current
+            result = request_current_partition(partitions)
+        context.update_cursor(json.dumps(cursor))
+        return result
+
+    sensor = partial(dg.sensor, minimum_interval_seconds=30, default_status=status)
+    return [
+        sensor(ETL, description="Capture totesys when it has changed since the latest capture.")(source_activity),
+        sensor(REPLAY, description="Load captures that are not in the warehouse, oldest first.")(
+            _catch_up_in(partitions)
+        ),
+        sensor(REPORT, description="Refresh the reports after a load that changed a star table.")(reports_sensor),
+    ]
+
+
+def _catch_up_in(partitions: dg.TimeWindowPartitionsDefinition) -> Callable[..., _Request]:
+    def catch_up(
+        context: dg.SensorEvaluationContext, ingestion_bucket: BucketResource, warehouse_database: DatabaseResource
+    ) -> _Request:
+        """Request the oldest capture in the bucket that is not in `warehouse.loads`, until it is loaded.
+
+        There are ten attempts, with pauses that double from one minute to one hour. Then every tick fails for six
+        hours, which raises an alert, and the attempts start over, so that an outage of any length ends by itself. A
+        tick that cannot reach the warehouse or the ingestion bucket does not count as an attempt.
+
+        Raises:
+            CatchUpFailedError: ten attempts have failed.
+            BeforeFirstPartitionError: the capture is in no partition, because PARTITIONS_START was moved past it.
+        """
+        now = datetime.now(UTC)
+        with warehouse_database.connect() as connection:
+            loaded = latest_loaded(connection)
+        capture = next(list_after(ingestion_bucket.open(), loaded), None)
+        if capture is None:
+            context.update_cursor("")
+            return dg.SkipReason("every capture is loaded")
+        for job in (ETL, REPLAY):
+            recent = dg.RunsFilter(job_name=job, statuses=UNFINISHED, created_after=now - _LONGEST_RUN)
+            if context.instance.get_runs_count(recent):
+                return dg.SkipReason(f"capture {capture} is not loaded yet; a run is in progress")
+        cursor = json.loads(context.cursor or "{}")
+        attempts = cursor["attempts"] if cursor.get("capture") == capture else 0
+        partition = partition_of(capture)
+        if not partitions.has_partition_key(partition):
+            raise BeforeFirstPartitionError(partition, partitions.start)
+        if attempts and now < datetime.fromisoformat(cursor["not_before"]):
+            if attempts == _MAX_ATTEMPTS:
+                raise CatchUpFailedError(partition, attempts, cursor["not_before"])
+            return dg.SkipReason(f"capture {capture} is not loaded; the next attempt is at {cursor['not_before']}")
+        attempts = attempts % _MAX_ATTEMPTS + 1
+        pause = min(_FIRST_PAUSE * 2 ** (attempts - 1), _LONGEST_PAUSE)
+        not_before = now + (_PAUSE_AFTER_LAST_ATTEMPT if attempts == _MAX_ATTEMPTS else pause)
+        context.update_cursor(
+            json.dumps({"capture": capture, "attempts": attempts, "not_before": not_before.isoformat()})
+        )
+        return dg.RunRequest(partition_key=partition, tags={MAX_RUNTIME: EVERYDAY_SECONDS})
+
+    return catch_up
+
+
+def reports_sensor(context: dg.SensorEvaluationContext, warehouse_database: DatabaseResource) -> _Request:
+    """Request the reports, at most every 15 minutes, if a load has changed a star table since the last request."""
+    now = datetime.now(UTC)
+    with warehouse_database.connect() as connection:
+        change = latest_change(connection)
+    cursor = json.loads(context.cursor or "{}")
+    if change is None or cursor.get("latest_change") == change.isoformat():
+        return dg.SkipReason("nothing has changed since the reports were requested")
+    requested_at = cursor.get("requested_at")
+    if requested_at and now - datetime.fromisoformat(requested_at) < _REPORTS_INTERVAL:
+        return dg.SkipReason(f"the warehouse has changed; the reports were already requested at {requested_at}")
+    new_cursor = {"latest_change": change.isoformat(), "requested_at": now.isoformat(timespec="seconds")}
+    context.update_cursor(json.dumps(new_cursor))
+    return dg.RunRequest()

@@ -1,0 +1,1 @@
+"""How a table appears in Dagster: stages, partitions, metadata, checks, retries."""

@@ -1,0 +1,1 @@
+"""totesys → ingestion bucket: changes, captured as CSV. One row is a source row as of one capture."""

@@ -1,0 +1,159 @@
+"""Captured CSV, read back with the declared types."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import IO
+
+import pyarrow as pa
+from pyarrow import csv
+
+from etl_assets.adapters.object_store import Bucket
+from etl_assets.ingestion.manifest import Capture, CapturedFile, list_partition
+from etl_assets.schema.columns import CAPTURED_AT, CAPTURED_AT_TYPE
+from etl_assets.schema.errors import PermanentError
+from etl_assets.schema.rows import Rows
+from etl_assets.schema.table import Table
+from etl_assets.schema.types import lenient_csv_type
+from etl_assets.schema.validation import ValidatedRows, validate
+
+_CHUNK_BYTES = 8 * 1024 * 1024
+
+
+class CorruptObjectError(PermanentError):
+    """An object differs from what was written."""
+
+    def __init__(self, key: str, problem: str) -> None:
+        super().__init__(f"{key} {problem}: restore the object from an earlier version or a copy of the bucket")
+
+
+def _read_ahead(batches: Iterator[ValidatedRows]) -> Iterator[ValidatedRows]:
+    """Read each batch in a thread while the previous one is used: pyarrow parses and compresses without the GIL."""
+    with ThreadPoolExecutor(1) as thread:
+        future = thread.submit(next, batches, None)
+        while batch := future.result():
+            future = thread.submit(next, batches, None)
+            yield batch
+
+
+def _read_file(bucket: Bucket, file: CapturedFile, table: Table, captured_at: datetime) -> Iterator[ValidatedRows]:
+    digest = hashlib.sha256()
+    rows = 0
+    try:
+        with bucket.open(file.key) as stream:
+            for batch in parse_csv(_digested(whole_rows(stream), digest), table.columns):
+                times = pa.repeat(pa.scalar(captured_at, CAPTURED_AT_TYPE), batch.num_rows)
+                yield validate(table, batch.append_column(CAPTURED_AT, times), first_position=rows)
+                rows += batch.num_rows
+    except FileNotFoundError as error:
+        raise CorruptObjectError(file.key, "is missing, although its manifest exists") from error
+    except pa.ArrowInvalid as error:
+        problem = ": ".join(str(error).split(": ")[:2])  # what follows quotes the row
+        raise CorruptObjectError(file.key, f"is not the CSV that was captured: {problem}") from None
+    if (rows, digest.hexdigest()) != (file.rows, file.sha256):
+        raise CorruptObjectError(file.key, f"holds {rows} rows that differ from the {file.rows} captured")
+
+
+def _digested(chunks: Iterable[bytes], digest: "hashlib._Hash") -> Iterator[bytes]:
+    for chunk in chunks:
+        digest.update(chunk)
+        yield chunk
+
+
+@dataclass(frozen=True, kw_only=True)
+class CapturedRows(Rows):
+    """The captured rows of a table, with their `captured_at`. A partition without captures has none.
+
+    `batches` leaves out the rows that do not fit the declaration; `read` returns them too.
+    """
+
+    table: Table
+    open_bucket: Callable[[], Bucket]
+
+    def schema(self) -> pa.Schema:
+        """Return the declared columns and `captured_at`."""
+        return self.table.captured_columns
+
+    def captures(self, partition: str) -> list[Capture]:
+        """Return the captures of a partition, oldest first."""
+        return list_partition(self.open_bucket(), partition)
+
+    def read(self, captures: Iterable[Capture]) -> Iterator[ValidatedRows]:
+        """Yield the rows of captures in batches, each of one capture, and those that were rejected.
+
+        Raises:
+            CorruptObjectError: an object is missing, or differs from its manifest.
+        """
+        for capture in captures:
+            if file := capture.files.get(self.table.name):
+                yield from _read_ahead(_read_file(self.open_bucket(), file, self.table, capture.captured_at))
+
+    def batches(self) -> Iterator[pa.Table]:
+        """Yield the rows in batches, capture by capture."""
+        for partition in self.partitions:
+            yield from (batch.rows for batch in self.read(self.captures(partition)))
+
+
+def parse_csv(chunks: Iterable[bytes], columns: pa.Schema) -> Iterator[pa.Table]:
+    """Yield the rows of CSV that PostgreSQL wrote, a table per chunk.
+
+    The first chunk begins with the header; each ends where a row does (`whole_rows`). A declared column that the CSV
+    lacks is null. A value that its column's type cannot hold is read as `lenient_csv_type`.
+
+    Raises:
+        pyarrow.ArrowInvalid: a chunk is not CSV of these columns.
+    """
+    types = {column.name: column.type for column in columns}
+    column_names: list[str] = []
+    for chunk in chunks:
+        if not column_names:
+            header, _, chunk = chunk.partition(b"\n")
+            column_names = header.decode().split(",")
+        try:
+            yield _parse(chunk, column_names, types)
+        except pa.ArrowInvalid:
+            yield _parse(chunk, column_names, {name: lenient_csv_type(type_) for name, type_ in types.items()})
+
+
+def _parse(chunk: bytes, column_names: Sequence[str], types: Mapping[str, pa.DataType]) -> pa.Table:
+    return csv.read_csv(
+        pa.py_buffer(chunk),
+        csv.ReadOptions(column_names=column_names, block_size=len(chunk) + 16, use_threads=False),
+        csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
+        csv.ConvertOptions(
+            column_types=types,
+            include_columns=list(types),
+            include_missing_columns=True,
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+            true_values=["t"],
+            false_values=["f"],
+        ),
+    )
+
+
+def whole_rows(stream: IO[bytes], block_bytes: int = _CHUNK_BYTES) -> Iterator[bytes]:
+    """Yield CSV cut at row ends: pyarrow loses bytes of a quoted line end between two blocks (apache/arrow#51368)."""
+    rest = b""
+    while block := stream.read(block_bytes):
+        data = rest + block
+        end = _last_row_end(data)
+        if end:
+            yield data[:end]
+        rest = data[end:]
+    if rest:
+        yield rest
+
+
+def _last_row_end(data: bytes) -> int:
+    """Return the end of the last whole row: after a line end that an even number of quotes precedes."""
+    end = data.rfind(b"\n") + 1
+    quotes = data.count(b'"', 0, end)
+    while end and quotes % 2:
+        before = data.rfind(b"\n", 0, end - 1) + 1
+        quotes -= data.count(b'"', before, end)
+        end = before
+    return end

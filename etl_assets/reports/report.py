@@ -1,0 +1,202 @@
+"""A report is one `.sql` file: a query below a header with its title, description (`answers`), chart and units.
+
+    -- title: Revenue by month and currency
+    -- answers: Sales revenue of each month in each currency.
+    --   The last month may be incomplete.
+    -- chart: line x=month y=revenue series=currency
+    -- units: revenue: order currency, before refunds
+
+An indented comment line continues the line above. The chart is a `line` or a `bar` chart, or `table` for none.
+`series=` draws a line or bar per value of a column, `facet=` a chart per value; bars may be `stacked=yes` and
+`horizontal=yes`. A column that measures something has a `units` line of its own.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, TypeAlias, TypeGuard
+
+from etl_assets.schema.errors import PermanentError
+
+Value: TypeAlias = str | int | Decimal | float | date | datetime | bool | None
+
+_KEYS = ("title", "answers", "chart", "units")
+_HEADER_LINE = re.compile(rf"-- ({'|'.join(_KEYS)}): +(.+)")
+_CONTINUATION = re.compile(r"\n--  +(?=.)")
+_COLUMNS = ("x", "y", "series", "facet")
+_FLAGS = {"line": (), "bar": ("stacked", "horizontal")}
+
+
+class ReportError(PermanentError):
+    """A report file is malformed, or the result of its query does not fit its header."""
+
+    def __init__(self, report: str, problem: str) -> None:
+        super().__init__(f"{report}.sql: {problem}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """How an answer is drawn: as a `line` or a `bar` chart, and from which columns."""
+
+    kind: str
+    x: str
+    y: str
+    series: str | None = None
+    facet: str | None = None
+    stacked: bool = False
+    horizontal: bool = False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Its columns, of `x`, `y`, `series` and `facet`."""
+        return tuple(filter(None, (self.x, self.y, self.series, self.facet)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A query with its title and description, the unit of each column that has one, and the chart, if any."""
+
+    name: str
+    title: str
+    description: str
+    chart: Chart | None
+    units: Mapping[str, str]
+    query: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """The result of a report's query. `captured_at` is the time of the latest capture it includes, UTC.
+
+    Raises:
+        ReportError: a column of the chart or the units is missing, or the y column is not numeric.
+    """
+
+    report: Report
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Value]]
+    captured_at: datetime
+
+    def __post_init__(self) -> None:
+        chart = self.report.chart
+        for key, names in (("chart", chart.columns if chart else ()), ("units", self.report.units)):
+            if unknown := [name for name in names if name not in self.columns]:
+                problem = f"{key}: the query returns no column {', '.join(unknown)}, only {', '.join(self.columns)}"
+                raise ReportError(self.report.name, problem)
+        if chart and not all(value is None or is_number(value) for value in self.column(chart.y)):
+            raise ReportError(self.report.name, f"chart: y={chart.y} is not a numeric column")
+
+    def column(self, name: str) -> list[Value]:
+        """Return the values of a column."""
+        index = self.columns.index(name)
+        return [row[index] for row in self.rows]
+
+
+def is_number(value: Value) -> TypeGuard[int | float | Decimal]:
+    """Whether a value is a number; booleans are not."""
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+
+
+def label(name: str) -> str:
+    """Return the name of a column as shown to readers."""
+    return name.replace("_", " ")
+
+
+def format_value(value: Value, *, has_unit: bool = True) -> str:
+    """Return a value as shown to readers, with thousands separators except in integers without a unit (years, ids)."""
+    if value is None:
+        return "\N{EN DASH}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return in_utc(value).isoformat(" ", "seconds")
+    if isinstance(value, Decimal):
+        return f"{value:,f}"
+    if isinstance(value, float) or (isinstance(value, int) and has_unit):
+        return f"{value:,}"
+    return str(value)
+
+
+def text_table(header: Sequence[str], rows: Iterable[Sequence[Value]]) -> str:
+    """Return rows as aligned text below an underlined header."""
+    lines = [header, *([format_value(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, ["─" * width for width in widths])
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def in_utc(time: datetime) -> datetime:
+    """Return a time in UTC without time zone. A time without time zone is UTC already."""
+    return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
+
+
+def format_time(time: datetime) -> str:
+    """Return a time as shown in headings: `2 August 2024, 12:05 UTC`."""
+    time = in_utc(time)
+    return f"{time.day} {time:%B %Y, %H:%M} UTC"
+
+
+def parse(name: str, text: str) -> Report:
+    """Parse the text of a `.sql` file; `name` is the file's, without the suffix.
+
+    Raises:
+        ReportError: a header line is missing, unknown, duplicate or malformed, or there is no query.
+    """
+    lines = text.strip().splitlines()
+    header = list(takewhile(lambda line: line.startswith("--"), lines))
+    fields: dict[str, str] = {}
+    units: dict[str, str] = {}
+    for line in _CONTINUATION.sub(" ", "\n".join(header)).splitlines():
+        match = _HEADER_LINE.fullmatch(line.strip())
+        if not match:
+            keys = ", ".join(_KEYS)
+            raise ReportError(name, f"{line!r} is not a header line: write `-- key: text`; the keys are {keys}")
+        key, value = match.groups()
+        target = fields
+        if key == "units":
+            key, _, value = (part.strip() for part in value.partition(":"))
+            target = units
+            if not value:
+                raise ReportError(name, f"units: {key!r} must be `column: unit`")
+        if key in target:
+            raise ReportError(name, f"{key}: declared twice")
+        target[key] = value
+    if missing := [key for key in _KEYS if key not in fields and key != "units"]:
+        raise ReportError(name, f"{', '.join(missing)}: missing in the header")
+    query = "\n".join(lines[len(header) :]).strip()
+    if not query:
+        raise ReportError(name, "there is no query below the header")
+    title, description, chart = fields["title"], fields["answers"], _parse_chart(name, fields["chart"])
+    return Report(name=name, title=title, description=description, chart=chart, units=units, query=query)
+
+
+def _parse_chart(report: str, text: str) -> Chart | None:
+    kind, *options = text.split()
+    if kind == "table" and not options:
+        return None
+    if kind not in _FLAGS:
+        raise ReportError(report, f"chart: {text!r} must be table alone, or {' or '.join(_FLAGS)} with options")
+    flags = _FLAGS[kind]
+    allowed = ", ".join([*(f"{column}=" for column in _COLUMNS), *(f"{flag}=yes" for flag in flags)])
+    columns: dict[str, Any] = {}
+    for option in options:
+        key, _, value = option.partition("=")
+        if key not in (*_COLUMNS, *flags) or not value or (key in flags and value != "yes"):
+            raise ReportError(report, f"chart: {option!r} is not an option of a {kind} chart; it has {allowed}")
+        columns[key] = key in flags or value
+    if missing := [f"{key}=" for key in ("x", "y") if key not in columns]:
+        raise ReportError(report, f"chart: {', '.join(missing)} missing")
+    return Chart(kind=kind, **columns)
+
+
+def load_reports() -> list[Report]:
+    """Return the reports of this folder, ordered by name.
+
+    Raises:
+        ReportError: a `.sql` file is malformed.
+    """
+    return [parse(path.stem, path.read_text()) for path in sorted(Path(__file__).parent.glob("*.sql"))]

@@ -1,0 +1,235 @@
+"""Star rows in Parquet files.
+
+A partition lies at `<table>/<partition folder>/<table>-<time written>.parquet`, rejected rows under the same key below
+`rejected/`. Every materialization adds a file; the newest one counts. Users' own assets lie under `assets/<key>/`.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from time import monotonic
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from etl_assets.adapters.object_store import Bucket, NewObject
+from etl_assets.catalog.objects import WrittenObject
+from etl_assets.ingestion.manifest import key_timestamp, partition_folder
+from etl_assets.schema.errors import PermanentError
+from etl_assets.schema.rows import Rows
+from etl_assets.schema.validation import REJECTED, ValidatedRows
+from etl_assets.transformation.star_table import StarTable
+
+REJECTED_FOLDER = "rejected"
+
+_CAPTURES = b"captures"
+_REJECTED = b"rejected"
+_COMPRESSION = "zstd"
+
+
+class NotMaterializedError(PermanentError):
+    """A table has no file for a partition."""
+
+    def __init__(self, table: str, partition: str | None) -> None:
+        problem = f"has no partition {partition}" if partition else "has no rows"
+        super().__init__(f"{table} {problem}: materialize it first")
+
+
+class NotTransformedError(Exception):
+    """A star table was materialized before a capture of the partition; another run may be about to do it again."""
+
+    def __init__(self, table: str, partition: str | None, missing: Iterable[str]) -> None:
+        super().__init__(
+            f"{table} of partition {partition} lacks the captures {', '.join(sorted(missing))}: "
+            "materialize transformation/* of this partition first"
+        )
+
+
+class Clock:
+    """Measures the seconds spent in each phase of a step, by `seconds_<phase>`."""
+
+    def __init__(self) -> None:
+        self._started = monotonic()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    def lap(self, phase: str) -> None:
+        """Add the time since the last lap to a phase, which may occur several times."""
+        now = monotonic()
+        self.seconds[f"seconds_{phase}"] += now - self._started
+        self._started = now
+
+
+@dataclass(frozen=True)
+class StarFile:
+    """An open file of a star table: its rows, the rejected ones, and the ids of the captures it was made from."""
+
+    rows: pq.ParquetFile
+    rejected: pa.Table
+    captures: frozenset[str]
+
+
+@dataclass(frozen=True)
+class StarBatches:
+    """Rows to write to a file, in batches, and the ids of the captures they are made from."""
+
+    schema: pa.Schema
+    captures: frozenset[str]
+    batches: Iterable[ValidatedRows]
+
+
+class StartOver(Exception):  # noqa: N818 (not an error)
+    """The batches drawn so far must not be written: these ones must, instead."""
+
+    def __init__(self, batches: Iterable[ValidatedRows]) -> None:
+        super().__init__("draw these batches instead")
+        self.batches = batches
+
+
+@dataclass(frozen=True, kw_only=True)
+class StarRows(Rows):
+    """The rows of the newest files of a table in the transformation bucket.
+
+    folder: where the table lies in the bucket.
+    table: its declaration; None for a user's own table.
+    skip_missing: whether partitions without a file have no rows, instead of being an error.
+    """
+
+    folder: str
+    table: StarTable | None
+    open_bucket: Callable[[], Bucket]
+    skip_missing: bool = False
+
+    @contextmanager
+    def open(self, partition: str | None, captures: Set[str] = frozenset()) -> Iterator[StarFile]:
+        """Open the newest file of a partition that was made from these captures, among others perhaps.
+
+        Raises:
+            NotMaterializedError: the partition has no file.
+            NotTransformedError: no file was made from all of the captures.
+        """
+        bucket, missing = self.open_bucket(), captures
+        keys = bucket.objects(_folder(self.folder, partition))
+        if not keys:
+            raise NotMaterializedError(self.asset, partition)
+        for key in reversed(keys):
+            with _open_parquet(bucket, key) as rows:
+                metadata = rows.metadata.metadata
+                made_from = frozenset(json.loads(metadata[_CAPTURES]))
+                missing = captures - made_from
+                if not missing:
+                    rejected = REJECTED.empty_table()
+                    if json.loads(metadata[_REJECTED]):
+                        with _open_parquet(bucket, f"{REJECTED_FOLDER}/{key}") as file:
+                            # Files of older releases have no positions.
+                            columns = [file.read(use_threads=False), rejected]
+                            rejected = pa.concat_tables(columns, promote_options="default")
+                    yield StarFile(rows, rejected, made_from)
+                    return
+        raise NotTransformedError(self.asset, partition, missing)
+
+    def schema(self) -> pa.Schema:
+        """Return the declared columns and `captured_at`; of a user's own table, the columns of its newest file."""
+        if self.table:
+            return self.table.captured_columns
+        for partition in self._present():
+            with self.open(partition) as file:
+                return file.rows.schema_arrow
+        raise NotMaterializedError(self.asset, None)
+
+    def batches(self) -> Iterator[pa.Table]:
+        """Yield the rows in batches, partition by partition."""
+        for partition in self._present():
+            with self.open(partition) as file:
+                for batch in file.rows.iter_batches(use_threads=False):
+                    yield pa.Table.from_batches([batch], file.rows.schema_arrow)
+
+    def _present(self) -> Iterator[str | None]:
+        for partition in self.partitions or (None,):
+            if not self.skip_missing or self.open_bucket().objects(_folder(self.folder, partition)):
+                yield partition
+
+
+def _folder(name: str, partition: str | None) -> str:
+    return partition_folder(name, partition) if partition else name
+
+
+@contextmanager
+def _open_parquet(bucket: Bucket, key: str) -> Iterator[pq.ParquetFile]:
+    # Not pre-buffered, read without threads: otherwise pyarrow 26 may abort the process at exit (apache/arrow#34314).
+    with bucket.open(key) as file:
+        yield pq.ParquetFile(file, pre_buffer=False)
+
+
+def read_distinct(file: StarFile, column_names: Sequence[str]) -> pa.Table:
+    """Return the distinct combinations of values in some columns of a star table."""
+    schema = file.rows.schema_arrow
+    distinct = pa.schema(schema.field(name) for name in column_names).empty_table()
+    for batch in file.rows.iter_batches(columns=column_names, use_threads=False):
+        both = pa.concat_tables([distinct, pa.Table.from_batches([batch])])
+        distinct = both.group_by(column_names, use_threads=False).aggregate([])
+    return distinct
+
+
+@dataclass(frozen=True)
+class WrittenStar:
+    """The objects of a partition that was written: its rows, and the rejected ones if there are any.
+
+    seconds: what writing took, without the time that the batches took to be produced.
+    """
+
+    rows: WrittenObject
+    rejected: WrittenObject | None
+    seconds: float
+
+
+def write_star(bucket: Bucket, name: str, partition: str | None, star: StarBatches) -> WrittenStar:
+    """Write a partition of a table as a new file. Rejected rows appear before it, in another file."""
+    try:
+        return _write(bucket, name, partition, star)
+    except StartOver as instead:
+        return write_star(bucket, name, partition, replace(star, batches=instead.batches))
+
+
+def _write(bucket: Bucket, name: str, partition: str | None, star: StarBatches) -> WrittenStar:
+    key = f"{_folder(name, partition)}/{name.rpartition('/')[2]}-{key_timestamp(datetime.now(UTC))}.parquet"
+    clock, rows, rejected = Clock(), 0, [REJECTED.empty_table()]
+    with bucket.create(key) as file:
+        # zstd alone finds repetition: with dictionaries as well, files are larger and slower to write.
+        with pq.ParquetWriter(file, star.schema, compression=_COMPRESSION, use_dictionary=False) as writer:
+            clock.lap("write")
+            for batch in star.batches:
+                clock.lap("produce")
+                writer.write_table(batch.rows)
+                rows += batch.rows.num_rows
+                rejected.append(batch.rejected)
+                clock.lap("write")
+            clock.lap("produce")
+            rejections = pa.concat_tables(rejected)
+            captures = sorted(star.captures)
+            metadata = {_CAPTURES: json.dumps(captures), _REJECTED: json.dumps(rejections.num_rows)}
+            writer.add_key_value_metadata(metadata)
+        if rejections.num_rows:
+            rejected_key = f"{REJECTED_FOLDER}/{key}"
+            with bucket.create(rejected_key) as beside:
+                pq.write_table(rejections, beside, compression=_COMPRESSION)
+    clock.lap("write")
+
+    def written(key: str, rows: int, new: NewObject) -> WrittenObject:
+        return WrittenObject(
+            table=name,
+            partition=partition,
+            uri=f"{bucket.url}/{key}",
+            rows=rows,
+            bytes=new.size,
+            sha256=new.sha256.hexdigest(),
+            captures=captures,
+        )
+
+    return WrittenStar(
+        written(key, rows, file),
+        written(rejected_key, rejections.num_rows, beside) if rejections.num_rows else None,
+        clock.seconds["seconds_write"],
+    )

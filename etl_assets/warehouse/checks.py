@@ -1,0 +1,69 @@
+"""The checks of the warehouse tables."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from etl_assets.catalog.checks import Check
+from etl_assets.transformation.star_table import StarTable
+from etl_assets.warehouse.audit import Audit
+from etl_assets.warehouse.loader import TableLoad
+
+
+@dataclass(frozen=True)
+class LoadedTable:
+    """What the loads of a run did to a table, and what the audit found in it afterwards."""
+
+    loads: Sequence[TableLoad]
+    audit: Audit
+
+
+NO_REJECTED_ROWS = Check[LoadedTable](
+    name="no_rejected_rows",
+    description="Every row of the source is here in its present state. One that is not is reported once, under "
+    "`first`, and stays in warehouse.rejected or warehouse.pending until it is corrected at the source.",
+    metadata_key="outstanding",
+    count=lambda table: table.audit.outstanding,
+)
+
+_CHECKS = (
+    NO_REJECTED_ROWS,
+    Check[LoadedTable](
+        name="no_missed_changes",
+        description="A full capture found nothing that the captures before it had missed.",
+        metadata_key="missed_changes",
+        count=lambda table: sum(load.repaired for load in table.loads),
+    ),
+    Check[LoadedTable](
+        name="keys_unique",
+        description="No two rows have the same key.",
+        metadata_key="duplicates",
+        count=lambda table: table.audit.duplicates,
+    ),
+    Check[LoadedTable](
+        name="foreign_keys_resolve",
+        description="Every foreign key references a row that is here.",
+        metadata_key="dangling",
+        count=lambda table: table.audit.dangling,
+        versioned_only=True,
+    ),
+    Check[LoadedTable](
+        name="current_unique",
+        description="The `_current` view has each of the newest facts once, and no deleted one.",
+        metadata_key="wrong",
+        count=lambda table: table.audit.not_current,
+        versioned_only=True,
+    ),
+    Check[LoadedTable](
+        name="rows_match_capture",
+        description="The load read as many rows as the manifest of the capture lists; after a full capture, as many "
+        "are current. Rejected and pending rows are reported by `no_rejected_rows`.",
+        metadata_key="difference",
+        count=lambda table: sum(load.unmatched for load in table.loads),
+        versioned_only=True,
+    ),
+)
+
+
+def checks_of(star: StarTable) -> list[Check[LoadedTable]]:
+    """Return the checks of a warehouse table."""
+    return [check for check in _CHECKS if star.keeps_every_version or not check.versioned_only]

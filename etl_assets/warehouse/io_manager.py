@@ -1,0 +1,79 @@
+"""Warehouse tables as inputs of assets. The load writes them itself (docs/adr/0010)."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from tempfile import TemporaryFile
+
+import dagster as dg
+import pyarrow as pa
+
+from etl_assets.adapters.postgres import Connection, column_list
+from etl_assets.catalog.io_manager import RowsIOManager
+from etl_assets.ingestion.csv_files import parse_csv, whole_rows
+from etl_assets.schema.columns import CAPTURED_AT_TYPE
+from etl_assets.schema.rows import Rows
+from etl_assets.schema.table import Catalog
+from etl_assets.transformation.star_table import StarTable
+from etl_assets.warehouse.ddl import VALID_FROM, VALID_TO, current, history, relation
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarehouseRows(Rows):
+    """The rows of a warehouse table as it is now, whatever the partition.
+
+    with_history: whether every version of a fact is read, with `valid_from` and `valid_to` (null: still valid).
+    """
+
+    star: StarTable
+    connect: Callable[[], AbstractContextManager[Connection]]
+    with_history: bool = False
+
+    def schema(self) -> pa.Schema:
+        """Return the declared columns and `captured_at`."""
+        columns = self.star.captured_columns
+        if self.with_history:
+            columns = columns.append(pa.field(VALID_FROM, CAPTURED_AT_TYPE, nullable=False))
+            columns = columns.append(pa.field(VALID_TO, CAPTURED_AT_TYPE))
+        return columns
+
+    def batches(self) -> Iterator[pa.Table]:
+        """Yield the rows in batches, as of one snapshot.
+
+        Raises:
+            StatementRefusedError: the table does not exist yet.
+            DatabaseUnavailableError: the warehouse is down.
+        """
+        schema = self.schema()
+        with TemporaryFile() as file, self.connect() as connection:
+            connection.copy_out(self._query(), file)
+            file.seek(0)
+            for batch in parse_csv(whole_rows(file), schema):
+                yield batch.cast(schema)
+
+    def _query(self) -> str:
+        columns = column_list(self.star.captured_columns.names)
+        if self.with_history:
+            validity = f"{VALID_FROM}, nullif({VALID_TO}, 'infinity') AS {VALID_TO}"
+            return f"SELECT {columns}, {validity} FROM {history(self.star)}"
+        return f"SELECT {columns} FROM {current(self.star) if self.star.keeps_every_version else relation(self.star)}"
+
+
+def warehouse_io_manager(catalog: Catalog[StarTable]) -> dg.IOManagerDefinition:
+    """Build the IO manager of the warehouse."""
+
+    @dg.io_manager(required_resource_keys={"warehouse_database"})
+    def io_manager(init: dg.InitResourceContext) -> RowsIOManager:
+        def load(context: dg.InputContext) -> WarehouseRows:
+            star = catalog.star(context.asset_key.path[-1])
+            wanted = bool((context.definition_metadata or {}).get("history"))
+            return WarehouseRows(
+                asset=context.asset_key.to_user_string(),
+                star=star,
+                connect=init.resources.warehouse_database.connect,
+                with_history=wanted and star.keeps_every_version,
+            )
+
+        return RowsIOManager(load)
+
+    return io_manager

@@ -1,0 +1,283 @@
+"""Schedules and sensors: what they request, when, and into which partition."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from etl_assets.adapters.postgres import DatabaseUnavailableError, connect
+from etl_assets.adapters.settings import EnvironmentVariableError, Settings
+from etl_assets.automation.sensors import BeforeFirstPartitionError, CatchUpFailedError
+from etl_assets.catalog.stages import CAPTURE_OP
+from etl_assets.definitions import definitions, defs
+from etl_assets.ingestion.changes import write_count
+from etl_assets.totesys import TOTESYS_TABLES
+from etl_assets_tests.harness import (
+    Platform,
+    assert_warehouse_equals_totesys,
+    evaluate_sensor,
+    requested_partitions,
+    until,
+)
+
+NOWHERE = "postgresql://nobody@/nothing?host=/nowhere"
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.instance_for_test() as temporary:
+        yield temporary
+
+
+def requests_of(schedule: str, instance: dg.DagsterInstance, at: datetime) -> list[dg.RunRequest]:
+    repository = defs.get_repository_def()
+    context = dg.build_schedule_context(instance, scheduled_execution_time=at, repository_def=repository)
+    return list(repository.get_schedule_def(schedule).evaluate_tick(context).run_requests or ())
+
+
+@pytest.fixture
+def with_backlog(platform: Platform) -> Platform:
+    """The platform with a load, and three later captures that are not loaded because the warehouse was down."""
+    platform.run()
+    platform.environment.setenv("WAREHOUSE_DATABASE_URL", NOWHERE)
+    for units in (1, 2, 3):
+        platform.next_window()
+        platform.totesys("UPDATE sales_order SET units_sold = :units WHERE sales_order_id = 1", units=units)
+        platform.run("ingestion", "transformation")
+    platform.environment.setenv("WAREHOUSE_DATABASE_URL", platform.warehouse_url)
+    return platform
+
+
+def queue_run(platform: Platform, instance: dg.DagsterInstance) -> dg.DagsterRun:
+    job = platform.definitions.resolve_job_def("etl")
+    return instance.create_run_for_job(job, status=dg.DagsterRunStatus.NOT_STARTED)
+
+
+def test_etl_schedule_requests_the_current_partition_every_15_minutes(instance: dg.DagsterInstance) -> None:
+    with dg.partition_loading_context(effective_dt=datetime(2026, 11, 23, 10, 31, tzinfo=UTC)):
+        [request] = requests_of("etl_schedule", instance, datetime(2026, 11, 23, 10, 15, tzinfo=UTC))
+    assert (request.partition_key, request.run_config) == ("2026-11-23-10:30", {}), "a late tick captures now"
+    assert defs.get_repository_def().get_schedule_def("etl_schedule").cron_schedule == "*/15 * * * *"
+
+
+def test_etl_schedule_skips_while_a_run_is_queued(platform: Platform, instance: dg.DagsterInstance) -> None:
+    now = datetime(2026, 11, 23, 10, 15, tzinfo=UTC)
+    queued = queue_run(platform, instance)
+    assert requests_of("etl_schedule", instance, now) == []
+    instance.delete_run(queued.run_id)
+    assert len(requests_of("etl_schedule", instance, now)) == 1
+
+
+def test_etl_full_capture_requests_a_full_capture_into_the_current_partition(instance: dg.DagsterInstance) -> None:
+    with dg.partition_loading_context(effective_dt=datetime(2026, 11, 23, 4, 40, tzinfo=UTC)):
+        [request] = requests_of("etl_full_capture", instance, datetime(2026, 11, 23, 3, 1, tzinfo=UTC))
+    assert request.partition_key == "2026-11-23-04:30", "a late tick captures now"
+    assert request.run_config["ops"][CAPTURE_OP]["config"] == {"full_capture": True}
+    job = defs.resolve_job_def("etl")
+    assert dg.validate_run_config(job, request.run_config)
+
+
+@pytest.mark.parametrize(("automation", "status"), [("", "STOPPED"), ("off", "STOPPED"), ("on", "RUNNING")])
+def test_automation_is_off_by_default_and_on_in_a_deployment(automation: str, status: str) -> None:
+    repository = definitions(settings=Settings.from_environment({"AUTOMATION": automation})).get_repository_def()
+    schedules = {schedule.name: schedule.default_status.value for schedule in repository.schedule_defs}
+    sensors = {sensor.name: sensor.default_status.value for sensor in repository.sensor_defs}
+    assert schedules == dict.fromkeys(["etl_schedule", "etl_full_capture"], status)
+    assert sensors == dict.fromkeys(["source_activity", "catch_up", "reports_sensor", "alerts"], status)
+
+
+def test_the_cron_expressions_of_the_schedules_are_settings() -> None:
+    environment = {"ETL_CRON": "*/5 * * * *", "FULL_CAPTURE_CRON": "0 22 * * 0"}
+    repository = definitions(settings=Settings.from_environment(environment)).get_repository_def()
+    assert repository.get_schedule_def("etl_schedule").cron_schedule == environment["ETL_CRON"]
+    assert repository.get_schedule_def("etl_full_capture").cron_schedule == environment["FULL_CAPTURE_CRON"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "line"),
+    [
+        ("AUTOMATION", "yes", "AUTOMATION must be on or off, not 'yes'"),
+        ("LOG_FORMAT", "xml", "LOG_FORMAT must be json or text, not 'xml'"),
+        ("ETL_CRON", "hourly, please", "ETL_CRON must be a cron expression .* not 'hourly, please'"),
+        ("FULL_CAPTURE_CRON", "61 * * * *", "FULL_CAPTURE_CRON must be a cron expression .* not '61"),
+        ("FRESHNESS_WARN_MINUTES", "soon", "FRESHNESS_WARN_MINUTES must be a whole number of minutes, not 'soon'"),
+        ("FRESHNESS_FAIL_MINUTES", "0", "FRESHNESS_FAIL_MINUTES must be a whole number of minutes, not '0'"),
+        ("FRESHNESS_FAIL_MINUTES", "30", "FRESHNESS_WARN_MINUTES must be less than FRESHNESS_FAIL_MINUTES"),
+    ],
+)
+def test_a_malformed_setting_raises_one_line_that_names_the_variable(variable: str, value: str, line: str) -> None:
+    with pytest.raises(EnvironmentVariableError, match=f"^{line}"):
+        definitions(settings=Settings.from_environment({variable: value}))
+
+
+def evaluate_source_activity(platform: Platform, instance: dg.DagsterInstance, cursor: str | None = None) -> Any:
+    return evaluate_sensor(platform, instance, cursor, sensor="source_activity")
+
+
+def change(platform: Platform) -> None:
+    """Update a row of totesys, and wait until the statistics count it."""
+    with connect(platform.totesys_url) as connection:
+        before, _ = write_count(connection, TOTESYS_TABLES)
+        connection.run("UPDATE design SET file_name = file_name || 'x' WHERE design_id = 1")
+    with connect(platform.totesys_url) as connection:
+        until(lambda: write_count(connection, TOTESYS_TABLES)[0] != before)
+
+
+def test_a_change_is_requested_once(platform: Platform, instance: dg.DagsterInstance) -> None:
+    first = evaluate_source_activity(platform, instance)
+    assert requested_partitions(first) == [platform.partition]
+    second = evaluate_source_activity(platform, instance, first.cursor)
+    assert (requested_partitions(second), "is already requested" in second.skip_message) == ([], True)
+    platform.run()
+    captured = evaluate_source_activity(platform, instance, second.cursor)
+    assert "the changes are in capture" in captured.skip_message
+    unchanged = evaluate_source_activity(platform, instance, captured.cursor)
+    assert unchanged.skip_message == "nothing has changed"
+    change(platform)
+    assert requested_partitions(evaluate_source_activity(platform, instance, unchanged.cursor)) == [platform.partition]
+
+
+def test_a_cursor_of_an_older_version_counts_as_none(platform: Platform, instance: dg.DagsterInstance) -> None:
+    cursor = json.dumps({"sign": 1, "at": "2026-11-23T10:00:00", "captured": True, "asked": platform.partition})
+    assert requested_partitions(evaluate_source_activity(platform, instance, cursor)) == [platform.partition]
+
+
+def test_a_change_is_not_requested_while_a_run_is_queued(platform: Platform, instance: dg.DagsterInstance) -> None:
+    queued = queue_run(platform, instance)
+    skipped = evaluate_source_activity(platform, instance)
+    assert (requested_partitions(skipped), "is already queued" in skipped.skip_message) == ([], True)
+    instance.delete_run(queued.run_id)  # it ran after its window had ended, and captured nothing
+    assert requested_partitions(evaluate_source_activity(platform, instance, skipped.cursor)) == [platform.partition]
+
+
+def test_a_change_that_is_not_captured_is_requested_again_in_the_next_window(
+    platform: Platform, instance: dg.DagsterInstance
+) -> None:
+    first = evaluate_source_activity(platform, instance)
+    platform.next_window()
+    assert requested_partitions(evaluate_source_activity(platform, instance, first.cursor)) == [platform.partition]
+
+
+def test_a_capture_made_before_a_change_does_not_count_as_its_capture(
+    platform: Platform, instance: dg.DagsterInstance
+) -> None:
+    platform.run()
+    change(platform)
+    assert requested_partitions(evaluate_source_activity(platform, instance)) == [platform.partition]
+
+
+def test_catch_up_requests_captures_oldest_first_until_all_are_loaded(
+    with_backlog: Platform, instance: dg.DagsterInstance
+) -> None:
+    cursor, partitions = None, []
+    while requested := requested_partitions(result := evaluate_sensor(with_backlog, instance, cursor)):
+        partitions += requested
+        with_backlog.run("transformation", "warehouse", partition=requested[0])
+        cursor = result.cursor
+    assert partitions == sorted(partitions)
+    assert len(partitions) == 3
+    assert result.skip_message == "every capture is loaded"
+    assert_warehouse_equals_totesys(with_backlog)
+    history = with_backlog.warehouse(
+        "SELECT units_sold FROM warehouse.fact_sales_order WHERE sales_order_id = 1 ORDER BY captured_at"
+    )
+    assert [units for [units] in history][1:] == [1, 2, 3]
+
+
+def test_catch_up_names_a_first_partition_that_was_moved_past_a_capture(
+    platform: Platform, instance: dg.DagsterInstance
+) -> None:
+    platform.now -= timedelta(days=2)
+    platform.run("ingestion")
+    day = f"{platform.now:%Y-%m-%d}"
+    platform.now += timedelta(days=2)
+    urls = (platform.totesys_url, platform.warehouse_url, platform.buckets_url)
+    later = Platform(*urls, platform.environment, settings=Settings(partitions_start=platform.now.date()))
+    with pytest.raises(BeforeFirstPartitionError, match=f"is captured and not loaded, .* set it to {day} or"):
+        evaluate_sensor(later, instance)
+
+
+def test_catch_up_fills_an_empty_warehouse_from_the_first_capture(
+    with_backlog: Platform, instance: dg.DagsterInstance
+) -> None:
+    first = with_backlog.warehouse("SELECT capture FROM warehouse.loads")[0][0]
+    with_backlog.warehouse("DROP SCHEMA warehouse CASCADE")
+    assert requested_partitions(evaluate_sensor(with_backlog, instance)) == [first.split("/")[0]]
+
+
+def test_catch_up_fails_after_ten_attempts_with_growing_pauses_and_names_the_partition(
+    with_backlog: Platform, instance: dg.DagsterInstance
+) -> None:
+    cursor, pauses = None, []
+    for attempt in range(1, 11):
+        result = evaluate_sensor(with_backlog, instance, cursor)
+        [partition] = requested_partitions(result)
+        state = json.loads(result.cursor)
+        assert state["attempts"] == attempt
+        pauses.append(round((datetime.fromisoformat(state["not_before"]) - datetime.now(UTC)).total_seconds() / 60))
+        if attempt == 10:
+            cursor = json.dumps(state | {"not_before": datetime.now(UTC).isoformat()})
+            break
+        paused = evaluate_sensor(with_backlog, instance, result.cursor)
+        assert requested_partitions(paused) == []
+        assert "the next attempt is at" in paused.skip_message
+        cursor = json.dumps(state | {"not_before": datetime.now(UTC).isoformat()})
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60, 360]
+    with pytest.raises(CatchUpFailedError, match=f"partition {partition} is captured, but 10 runs could not load it"):
+        evaluate_sensor(with_backlog, instance, result.cursor)
+    again = evaluate_sensor(with_backlog, instance, cursor)  # six hours later
+    assert requested_partitions(again) == [partition]
+    assert json.loads(again.cursor)["attempts"] == 1
+
+    with_backlog.run("transformation", "warehouse", partition=partition)  # manually
+    [next_partition] = requested_partitions(evaluate_sensor(with_backlog, instance, cursor))
+    assert next_partition > partition
+
+
+def test_an_outage_of_the_warehouse_does_not_count_as_an_attempt(
+    with_backlog: Platform, instance: dg.DagsterInstance
+) -> None:
+    with_backlog.environment.setenv("WAREHOUSE_DATABASE_URL", NOWHERE)
+    with pytest.raises(DatabaseUnavailableError):
+        evaluate_sensor(with_backlog, instance)
+
+
+def test_catch_up_waits_for_a_run_in_progress_for_an_hour_at_most(
+    with_backlog: Platform, instance: dg.DagsterInstance
+) -> None:
+    job = with_backlog.definitions.resolve_job_def("etl")
+    run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+    assert "a run is in progress" in evaluate_sensor(with_backlog, instance).skip_message
+    long_ago = datetime.now(UTC) - timedelta(hours=2)
+    with instance.run_storage.connect() as connection:  # type: ignore[attr-defined]
+        connection.exec_driver_sql(
+            "UPDATE runs SET create_timestamp = ? WHERE run_id = ?",
+            (long_ago.strftime("%Y-%m-%d %H:%M:%S"), run.run_id),
+        )
+    assert len(requested_partitions(evaluate_sensor(with_backlog, instance))) == 1
+
+
+def test_reports_are_requested_after_a_load_that_changed_rows_every_15_minutes_at_most(
+    platform: Platform, instance: dg.DagsterInstance
+) -> None:
+    def evaluate(cursor: str | None) -> tuple[bool, Any]:
+        result = evaluate_sensor(platform, instance, cursor, sensor="reports_sensor")
+        return bool(result.run_requests), result.cursor
+
+    assert evaluate(None) == (False, None)
+    platform.run()
+    requested, cursor = evaluate(None)
+    assert requested
+    platform.next_window()
+    platform.run()
+    assert evaluate(cursor) == (False, cursor), "nothing has changed"
+    change(platform)
+    platform.run()
+    assert evaluate(cursor) == (False, cursor), "they were requested less than 15 minutes ago"
+    earlier = datetime.now(UTC) - timedelta(minutes=15)
+    requested, cursor = evaluate(json.dumps(json.loads(cursor) | {"requested_at": earlier.isoformat()}))
+    assert requested
+    assert evaluate(cursor) == (False, cursor)

@@ -1,0 +1,322 @@
+"""The platform under test: its environment, its runs and its contents, and helpers of several test modules."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any, TypeVar
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from etl_assets.adapters.object_store import Bucket
+from etl_assets.adapters.postgres import column_list, connect, csv_chunks, quote_identifier
+from etl_assets.catalog.stages import CAPTURE_OP, ETL
+from etl_assets.definitions import definitions
+from etl_assets.ingestion.csv_files import CapturedRows
+from etl_assets.ingestion.manifest import Capture, latest
+from etl_assets.schema.rows import Rows
+from etl_assets.schema.table import Catalog, Table, referenced_first
+from etl_assets.schema.validation import ValidatedRows, concat
+from etl_assets.simulator.postgres import Server
+from etl_assets.totesys import TOTESYS_TABLES
+from etl_assets.transformation import STAR_TABLES
+from etl_assets.transformation.parquet_files import StarRows, write_star
+from etl_assets.transformation.star_table import StarTable
+from etl_assets.transformation.transform import TransformStats, transform_partition
+from etl_assets_tests.expected import CURRENT_STATE, DIM_DATE
+
+Value = TypeVar("Value")
+
+ROOT = Path(__file__).parent.parent
+SNAPSHOT = os.environ.get("TOTESYS_SNAPSHOT", "")
+
+CATALOG = Catalog(TOTESYS_TABLES, STAR_TABLES)
+SOURCE: Mapping[str, Table] = {table.name: table for table in TOTESYS_TABLES}
+STAR: Mapping[str, StarTable] = {star.name: star for star in STAR_TABLES}
+FACTS = [star for star in STAR_TABLES if star.keeps_every_version]
+
+LOCK_WAITERS = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+"""The sessions that wait for a capture or a load to end."""
+
+NOON = datetime(2024, 8, 22, 12)
+STAMPS = {"created_at": datetime(2024, 8, 22, 9, 13, 10, 366_000), "last_updated": datetime(2024, 8, 23)}
+
+unique_numbers = itertools.count()
+
+
+def captured_rows(table: str, *rows: dict[str, Any]) -> pa.Table:
+    """Return rows as captured at noon; columns that are not given are null."""
+    return pa.Table.from_pylist(
+        [{"captured_at": NOON} | STAMPS | row for row in rows], schema=SOURCE[table].captured_columns
+    )
+
+
+def captured_input(bucket: Bucket, table: Table, partition: str) -> CapturedRows:
+    """Return what the IO manager of the ingestion bucket loads."""
+    return CapturedRows(
+        asset=f"ingestion/{table.name}", partitions=(partition,), table=table, open_bucket=lambda: bucket
+    )
+
+
+def star_input(bucket: Bucket, star: StarTable, partition: str) -> StarRows:
+    """Return what the IO manager of the transformation bucket loads."""
+    asset = f"transformation/{star.name}"
+    return StarRows(asset=asset, partitions=(partition,), folder=star.name, table=star, open_bucket=lambda: bucket)
+
+
+def read_captured(bucket: Bucket, table: Table, partition: str) -> ValidatedRows:
+    rows = captured_input(bucket, table, partition)
+    return concat(rows.read(rows.captures(partition)), table)
+
+
+def materialize_star(star: StarTable, ingestion: Bucket, transformation: Bucket, partition: str) -> TransformStats:
+    """Write the file of a star table as its asset does, without Dagster."""
+    inputs: dict[str, Rows] = {}
+    for name in star.inputs(STAR_TABLES):
+        inputs[name] = (
+            star_input(transformation, STAR[name], partition)
+            if name in STAR
+            else captured_input(ingestion, SOURCE[name], partition)
+        )
+    observed: list[TransformStats] = []
+    write_star(transformation, star.name, partition, transform_partition(star, inputs, partition, observed.append))
+    [stats] = observed
+    return stats
+
+
+class Platform:
+    """Databases and buckets, and the definitions over them. Its clock stands still until `next_window`."""
+
+    def __init__(
+        self, totesys: str, warehouse: str, buckets: str, environment: pytest.MonkeyPatch, **declarations: Any
+    ) -> None:
+        self.totesys_url = totesys
+        self.warehouse_url = warehouse
+        self.buckets_url = buckets
+        self.ingestion_url = f"{buckets}/ingestion"
+        self.transformation_url = f"{buckets}/transformation"
+        self.environment = environment
+        self.definitions = definitions(**declarations)
+        self.now = datetime.now(UTC)
+        for name, value in self.variables.items():
+            environment.setenv(name, value)
+
+    def with_tables(self, *stars: StarTable, sources: tuple[Table, ...] = ()) -> "Platform":
+        """Return the platform with more tables declared."""
+        return Platform(
+            self.totesys_url,
+            self.warehouse_url,
+            self.buckets_url,
+            self.environment,
+            source_tables=(*TOTESYS_TABLES, *sources),
+            star_tables=(*STAR_TABLES, *stars),
+        )
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment variables of its processes."""
+        return {
+            "TOTESYS_DATABASE_URL": self.totesys_url,
+            "WAREHOUSE_DATABASE_URL": self.warehouse_url,
+            "INGESTION_URL": self.ingestion_url,
+            "TRANSFORMATION_URL": self.transformation_url,
+        }
+
+    @property
+    def partition(self) -> str:
+        start = self.now.replace(minute=self.now.minute // 15 * 15)
+        return f"{start:%Y-%m-%d-%H:%M}"
+
+    def next_window(self) -> None:
+        self.now += timedelta(minutes=15)
+
+    def run(
+        self,
+        *selection: str,
+        partition: str | None = None,
+        full_capture: bool = False,
+        raise_on_error: bool = True,
+        instance: dg.DagsterInstance | None = None,
+    ) -> dg.ExecuteInProcessResult:
+        """Run `etl`, or only the selected stages or assets of it."""
+        config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+        if not selection or "ingestion" in selection:
+            config["ops"] = {CAPTURE_OP: {"config": {"full_capture": full_capture}}}
+        with dg.partition_loading_context(effective_dt=self.now):
+            return self.definitions.resolve_job_def(ETL).execute_in_process(
+                partition_key=partition or self.partition,
+                run_config=config,
+                asset_selection=self._asset_keys(selection) or None,
+                raise_on_error=raise_on_error,
+                instance=instance,
+            )
+
+    def replay(self, first: str, last: str, *stages: str) -> dg.ExecuteInProcessResult:
+        """Run stages of `etl` over a range of partitions, in one run."""
+        tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+        with dg.partition_loading_context(effective_dt=self.now):
+            return self.definitions.resolve_job_def(ETL).execute_in_process(
+                tags=tags, asset_selection=self._asset_keys(stages)
+            )
+
+    def _asset_keys(self, selection: Iterable[str]) -> list[dg.AssetKey]:
+        return [
+            spec.key
+            for spec in self.definitions.resolve_all_asset_specs()
+            if spec.key.path[0] in selection or spec.key.to_user_string() in selection
+        ]
+
+    @property
+    def latest_capture(self) -> Capture:
+        capture = latest(Bucket(self.ingestion_url))
+        assert capture
+        return capture
+
+    def totesys(self, sql: str, **values: Any) -> list[list[Any]]:
+        with connect(self.totesys_url) as connection:
+            return connection.run(sql, **values)
+
+    def warehouse(self, sql: str, **values: Any) -> list[list[Any]]:
+        with connect(self.warehouse_url) as connection:
+            return connection.run(sql, **values)
+
+    def contents(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Return all rows of the warehouse, sorted, without record ids and load times: equal loads are equal."""
+        return {
+            star.name: self._rows(
+                star.name, [*star.captured_columns.names, *(["deleted"] if star.keeps_every_version else [])]
+            )
+            for star in STAR_TABLES
+        } | {
+            "loads": self._rows("loads", ["capture", "captured_at", "previous", "full_capture"]),
+            "rejected": self._rows("rejected", ["*"]),
+            "pending": self._rows("pending", ["*"]),
+        }
+
+    def _rows(self, table: str, columns: Iterable[str]) -> list[tuple[Any, ...]]:
+        rows = self.warehouse(f"SELECT {', '.join(columns)} FROM warehouse.{table}")
+        return sorted(map(tuple, rows), key=repr)
+
+    def row_counts(self) -> dict[str, int]:
+        """Return the number of rows of each star table."""
+        return {star.name: self.warehouse(f"SELECT count(*) FROM warehouse.{star.name}")[0][0] for star in STAR_TABLES}
+
+
+def current_rows(platform: Platform, star: StarTable) -> list[list[Any]]:
+    """Return the current rows of a star table, without `captured_at`."""
+    relation = quote_identifier(f"{star.name}_current" if star.keeps_every_version else star.name)
+    return platform.warehouse(f"SELECT {column_list(star.columns.names)} FROM warehouse.{relation}")
+
+
+def assert_warehouse_equals_totesys(platform: Platform) -> None:
+    for star in STAR_TABLES:
+        source = platform.totesys(CURRENT_STATE.get(star.name, DIM_DATE))
+        assert source, star.name
+        assert sorted(map(repr, current_rows(platform, star))) == sorted(map(repr, source)), star.name
+
+
+def failed_checks(result: dg.ExecuteInProcessResult, stage: str, check: str) -> dict[str, dict[str, Any]]:
+    """Return the metadata of a check's failures, by table of a stage."""
+    return {
+        evaluation.asset_key.path[-1]: {name: value.value for name, value in evaluation.metadata.items()}
+        for evaluation in result.get_asset_check_evaluations()
+        if not evaluation.passed and evaluation.asset_key.path[0] == stage and evaluation.check_name == check
+    }
+
+
+def failure(result: dg.ExecuteInProcessResult) -> str:
+    """Return the messages that Dagster's UI shows of a failed run."""
+    return "\n".join(
+        part
+        for event in result.get_step_failure_events()
+        for part in (
+            event.step_failure_data.error_display_string,
+            (event.step_failure_data.user_failure_data and event.step_failure_data.user_failure_data.description) or "",
+        )
+    )
+
+
+def evaluate_sensor(
+    platform: Platform, instance: dg.DagsterInstance, cursor: str | None = None, sensor: str = "catch_up"
+) -> Any:
+    repository = platform.definitions.get_repository_def()
+    definition = repository.get_sensor_def(sensor)
+    resources = {
+        name: platform.definitions.resources[name]  # type: ignore[index]
+        for name in definition.required_resource_keys
+    }
+    with (
+        dg.build_sensor_context(
+            instance=instance, cursor=cursor, repository_def=repository, resources=resources
+        ) as context,
+        dg.partition_loading_context(effective_dt=platform.now),
+    ):
+        return definition.evaluate_tick(context)
+
+
+def requested_partitions(tick: Any) -> list[str]:
+    return [request.partition_key for request in tick.run_requests or ()]
+
+
+@contextmanager
+def dagster_service(log: Path, environment: Mapping[str, str], *command: str) -> Iterator[None]:
+    """Run a service of Dagster, `python -m <command>`, and stop it with all its processes.
+
+    Its output goes to `<log>.stdout` and `<log>.stderr`. Dagster stops on SIGTERM as on SIGINT, which a background
+    process ignores by default.
+    """
+    with Path(f"{log}.stdout").open("wb") as out, Path(f"{log}.stderr").open("wb") as err:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            env=environment,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        try:
+            yield
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def until(condition: Callable[[], Value], seconds: float = 60) -> Value:
+    """Wait until a condition is true, and return its value."""
+    deadline = monotonic() + seconds
+    while not (value := condition()):
+        assert monotonic() < deadline, f"not true after {seconds} seconds"
+        sleep(0.02)
+    return value
+
+
+def new_database(server: Server, template: str = "template1") -> str:
+    """Create a database as a copy of the template. Return its URL."""
+    return server.create_database(f"test_{next(unique_numbers)}", template)
+
+
+def snapshot_of(source: str, server: Server, request: pytest.FixtureRequest) -> str:
+    """Create a database with a month of the `simulated` totesys, or with the `real` snapshot. Return its URL."""
+    if source == "simulated":
+        return new_database(server, request.getfixturevalue("busy_totesys"))
+    if not SNAPSHOT:
+        pytest.skip("TOTESYS_SNAPSHOT names no folder with a real snapshot of totesys")
+    url = new_database(server, request.getfixturevalue("empty_totesys"))
+    with connect(url) as connection:
+        for table in referenced_first(TOTESYS_TABLES):
+            rows = pq.ParquetFile(Path(SNAPSHOT) / f"{table.name}.parquet").read()
+            connection.copy_in(quote_identifier(table.name), rows.column_names, csv_chunks(rows.to_batches()))
+    return url

@@ -1,0 +1,210 @@
+"""What analysts and their tools see in the warehouse, and how an older warehouse is migrated."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import sqlalchemy
+
+from etl_assets.adapters.postgres import Connection, StatementRefusedError, connect, quote_identifier, transaction
+from etl_assets.catalog.stages import WAREHOUSE
+from etl_assets.schema.table import referenced_first
+from etl_assets.simulator import postgres
+from etl_assets.simulator.postgres import Server
+from etl_assets.transformation import STAR_TABLES
+from etl_assets.transformation.star_table import with_descriptions
+from etl_assets.warehouse.ddl import add_foreign_keys, comments, create_missing
+from etl_assets.warehouse.documentation import documentation
+from etl_assets_tests.harness import CATALOG, FACTS, ROOT, Platform, assert_warehouse_equals_totesys, new_database
+
+
+@pytest.fixture
+def analyst(platform: Platform, server: Server) -> Iterator[Connection]:
+    """A connection of a member of the role `analyst`, after a run."""
+    platform.run()
+    name = f"ada_{platform.warehouse_url.partition('?')[0].rpartition('/')[2]}"
+    platform.warehouse(f"CREATE ROLE {name} LOGIN IN ROLE analyst")
+    try:
+        with connect(platform.warehouse_url.replace("//postgres@", f"//{name}@")) as connection:
+            yield connection
+    finally:
+        with connect(server.url()) as connection:
+            connection.run(f"DROP ROLE {name}")
+
+
+def test_an_analyst_may_read_star_tables_views_and_loads_and_nothing_else(analyst: Connection) -> None:
+    views = [f"{star.name}_{kind}" for star in FACTS for kind in ("current", "history")]
+    for name in (*(star.name for star in STAR_TABLES), *views, "loads"):
+        analyst.run(f"SELECT * FROM {WAREHOUSE}.{quote_identifier(name)} LIMIT 1")
+    for refused in (
+        "SELECT * FROM warehouse.rejected",
+        "SELECT * FROM warehouse.pending",
+        "DELETE FROM warehouse.fact_payment",
+        "UPDATE warehouse.dim_staff SET first_name = 'x'",
+        "TRUNCATE warehouse.loads",
+        "CREATE TABLE warehouse.mine ()",
+    ):
+        with pytest.raises(StatementRefusedError, match="permission denied"):
+            analyst.run(refused)
+
+
+def test_a_revoked_grant_is_restored_by_the_next_load(platform: Platform) -> None:
+    platform.run()
+    platform.warehouse("REVOKE SELECT ON warehouse.fact_payment_current FROM analyst")
+    platform.next_window()
+    platform.run()
+    may = platform.warehouse("SELECT has_table_privilege('analyst', 'warehouse.fact_payment_current', 'SELECT')")
+    assert may == [[True]]
+
+
+def test_a_user_who_may_not_create_roles_loads_and_grants_once_a_role_exists_that_is_nobodys_own(
+    platform: Platform, tmp_path: Path
+) -> None:
+    privilege = "SELECT has_table_privilege('analyst', 'warehouse.fact_payment_current', 'SELECT')"
+    with postgres.serve(tmp_path / "own") as server:
+        platform.warehouse_url = server.create_database("warehouse")
+        platform.warehouse("CREATE ROLE loader LOGIN")
+        platform.warehouse("ALTER DATABASE warehouse OWNER TO loader")
+        platform.environment.setenv("WAREHOUSE_DATABASE_URL", server.url("warehouse", "loader"))
+        platform.run()
+        first = platform.partition
+        assert platform.warehouse("SELECT 1 FROM pg_roles WHERE rolname = 'analyst'") == []
+        platform.warehouse("CREATE ROLE analyst LOGIN")
+        platform.next_window()
+        with dg.instance_for_test() as instance:
+            run = platform.run("transformation", "warehouse", partition=first, instance=instance)
+            logged = [record.message for record in instance.all_logs(run.run_id) if record.level == logging.WARNING]
+        assert "nothing is granted to the role analyst, because it can log in" in " ".join(logged)
+        assert platform.warehouse(privilege) == [[False]]
+        platform.warehouse("ALTER ROLE analyst NOLOGIN")
+        platform.run("transformation", "warehouse", partition=first)
+        assert platform.warehouse(privilege) == [[True]]
+    postgres.remove(tmp_path / "own")
+
+
+def test_an_as_of_query_is_one_where_clause(platform: Platform) -> None:
+    query = """SELECT units_sold FROM warehouse.fact_sales_order_history
+               WHERE sales_order_id = 3 AND valid_from <= :time AND :time < valid_to"""
+    times = []
+    for change in (
+        "UPDATE sales_order SET units_sold = 1 WHERE sales_order_id = 3",
+        "UPDATE sales_order SET units_sold = 2 WHERE sales_order_id = 3",
+        "DELETE FROM sales_order WHERE sales_order_id = 3",
+        "INSERT INTO sales_order SELECT 3, created_at, last_updated, design_id, staff_id, counterparty_id, 4, "
+        "unit_price, currency_id, agreed_delivery_date, agreed_payment_date, agreed_delivery_location_id "
+        "FROM sales_order WHERE sales_order_id = 4",
+    ):
+        platform.totesys("ALTER TABLE transaction DROP CONSTRAINT IF EXISTS transaction_sales_order_id_fkey")
+        platform.totesys(change)
+        platform.run(full_capture=True)
+        times.append(platform.latest_capture.captured_at)
+        platform.next_window()
+    assert [platform.warehouse(query, time=time) for time in times] == [[[1]], [[2]], [], [[4]]]
+    open_ended = platform.warehouse(
+        "SELECT count(*) FROM warehouse.fact_sales_order_history WHERE valid_to = 'infinity'"
+    )
+    assert open_ended == platform.totesys("SELECT count(*) FROM sales_order")
+
+
+def test_a_bi_tool_finds_tables_views_foreign_keys_and_comments(analyst: Connection, platform: Platform) -> None:
+    """Checked with SQLAlchemy's reflection over psycopg2, as Apache Superset and others inspect a database."""
+    analyst_url = platform.warehouse_url.replace("//postgres@", f"//{analyst.user.decode()}@")
+    engine = sqlalchemy.create_engine(analyst_url.replace("postgresql://", "postgresql+psycopg2://"))
+    try:
+        found = sqlalchemy.inspect(engine)
+        tables = set(found.get_table_names(WAREHOUSE))
+        views = set(found.get_view_names(WAREHOUSE))
+        assert tables >= {star.name for star in STAR_TABLES}
+        assert views == {f"{star.name}_{kind}" for star in FACTS for kind in ("current", "history")}
+        for star in STAR_TABLES:
+            relations = {
+                key["constrained_columns"][0]: (key["referred_schema"], key["referred_table"])
+                for key in found.get_foreign_keys(star.name, WAREHOUSE)
+            }
+            assert relations == {column: (WAREHOUSE, to) for column, to in star.foreign_keys.items()}
+            key = [star.record_id] if star.record_id else list(star.primary_key)
+            assert found.get_pk_constraint(star.name, WAREHOUSE)["constrained_columns"] == key
+        for name in (*(star.name for star in STAR_TABLES), *views):
+            assert found.get_table_comment(name, WAREHOUSE)["text"], name
+            for column in found.get_columns(name, WAREHOUSE):
+                assert column["comment"], f"{name}.{column['name']}"
+                assert not isinstance(column["type"], sqlalchemy.types.NullType)
+    finally:
+        engine.dispose()
+
+
+def test_a_comment_that_differs_is_set_again(platform: Platform) -> None:
+    platform.run()
+    platform.warehouse("COMMENT ON COLUMN warehouse.dim_staff.first_name IS 'something else'")
+    platform.warehouse("COMMENT ON VIEW warehouse.fact_payment_current IS NULL")
+    platform.next_window()
+    platform.run()
+    query = """SELECT col_description('warehouse.dim_staff'::regclass, attnum),
+                     obj_description('warehouse.fact_payment_current'::regclass)
+              FROM pg_attribute WHERE attrelid = 'warehouse.dim_staff'::regclass AND attname = 'first_name'"""
+    assert platform.warehouse(query) == [
+        ["First name.", "fact_payment: the latest version of each row, without deleted rows."]
+    ]
+
+
+_OLDER_RELEASE = Path(__file__).parent / "warehouse_730c75d.sql"
+
+_SCHEMA = """
+    SELECT relname::text, attname::text, relkind::text, format_type(atttypid, atttypmod), attnotnull::text,
+           pg_get_expr(adbin, adrelid), col_description(c.oid, attnum), obj_description(c.oid, 'pg_class'),
+           has_table_privilege('analyst', c.oid, 'SELECT')::text
+    FROM pg_class c JOIN pg_attribute ON attrelid = c.oid LEFT JOIN pg_attrdef d ON adrelid = c.oid AND adnum = attnum
+    WHERE relnamespace = 'warehouse'::regnamespace AND relkind <> 'S' AND attnum > 0
+    UNION ALL
+    SELECT conrelid::regclass::text, conname::text, contype::text, pg_get_constraintdef(oid), '', '', '', '', ''
+    FROM pg_constraint WHERE connamespace = 'warehouse'::regnamespace AND contype <> 'n'
+    UNION ALL
+    SELECT viewname::text, '', 'view', definition, '', '', '', '', ''
+    FROM pg_views WHERE schemaname = 'warehouse'
+    ORDER BY 1, 2, 3"""
+
+
+def test_a_warehouse_of_an_older_release_is_migrated_by_the_next_load(
+    server: Server, bucket_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older, new = new_database(server), new_database(server)
+    with connect(new) as connection, transaction(connection):
+        for star in create_missing(connection, referenced_first(with_descriptions(CATALOG).stars)):
+            add_foreign_keys(connection, star)
+    with connect(older) as connection:
+        connection.run(_OLDER_RELEASE.read_text())
+    platform = Platform(older, older, bucket_url, monkeypatch)
+    versions = platform.row_counts()
+    [pending] = platform.warehouse("SELECT * FROM warehouse.waiting")
+    rejected = platform.warehouse("SELECT * FROM warehouse.rejected ORDER BY star_table")
+
+    platform.run()
+
+    with connect(new) as connection:
+        assert platform.warehouse(_SCHEMA) == connection.run(_SCHEMA)
+    assert platform.warehouse("SELECT * FROM warehouse.pending") == [pending]
+    assert platform.warehouse("SELECT * FROM warehouse.rejected ORDER BY star_table") == rejected
+    assert platform.row_counts() == versions
+
+    platform.totesys("UPDATE public.currency SET currency_code = 'GBP' WHERE currency_id = 9")
+    platform.totesys("UPDATE public.payment SET payment_date = '2024-08-30' WHERE payment_id = 1")
+    platform.next_window()
+    platform.run()
+
+    assert platform.warehouse("SELECT 1 FROM warehouse.pending UNION ALL SELECT 1 FROM warehouse.rejected") == []
+    history = "SELECT captured_at, currency_id FROM warehouse.fact_sales_order WHERE sales_order_id = 1 ORDER BY 1"
+    assert platform.warehouse(history)[2:] == [[pending[2], 9]], "loaded with its own capture time"
+    assert_warehouse_equals_totesys(platform)
+
+
+def test_the_warehouse_page_is_up_to_date() -> None:
+    page = ROOT / "docs" / "warehouse.md"
+    assert page.read_text() == documentation(CATALOG), "make docs"
+
+
+def test_every_column_of_every_star_table_and_view_is_described() -> None:
+    for star in with_descriptions(CATALOG).stars:
+        for (name, column), text in comments(star).items():
+            assert text, f"{name}.{column}"
