@@ -26,7 +26,7 @@ from etl_assets.totesys import TOTESYS_TABLES
 from etl_assets.transformation import STAR_TABLES
 from etl_assets.transformation.star_table import join_dependencies
 from etl_assets.warehouse.loader import load
-from etl_assets_tests.harness import CATALOG, SOURCE, STAR, materialize_star, star_input
+from etl_assets_tests.pipeline import CATALOG, SOURCE, STAR, materialize_star, star_input
 
 FACT = STAR["fact_sales_order"]
 REFERENCED = [star for star in STAR_TABLES if star.name in FACT.foreign_keys.values()]

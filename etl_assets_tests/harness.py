@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, TypeVar
@@ -19,30 +20,23 @@ import pytest
 
 from etl_assets.adapters.object_store import Bucket
 from etl_assets.adapters.postgres import column_list, connect, csv_chunks, quote_identifier
-from etl_assets.catalog.stages import CAPTURE_OP, ETL
+from etl_assets.adapters.settings import Variable
+from etl_assets.catalog.stages import CAPTURE_OP, ETL, INGESTION, TRANSFORMATION, WAREHOUSE
 from etl_assets.definitions import definitions
-from etl_assets.ingestion.csv_files import CapturedRows
 from etl_assets.ingestion.manifest import Capture, latest
-from etl_assets.schema.rows import Rows
 from etl_assets.schema.table import Catalog, Table, referenced_first
-from etl_assets.schema.validation import ValidatedRows, concat
 from etl_assets.simulator.postgres import Server
 from etl_assets.totesys import TOTESYS_TABLES
 from etl_assets.transformation import STAR_TABLES
-from etl_assets.transformation.parquet_files import StarRows, write_star
-from etl_assets.transformation.star_table import StarTable
-from etl_assets.transformation.transform import TransformStats, transform_partition
+from etl_assets.transformation.star_table import StarTable, with_descriptions
+from etl_assets.warehouse.checks import LoadedTable, checks_of
 from etl_assets_tests.expected import CURRENT_STATE, DIM_DATE
+from etl_assets_tests.pipeline import FACTS, SOURCE, Pipeline
 
 Value = TypeVar("Value")
 
 ROOT = Path(__file__).parent.parent
 SNAPSHOT = os.environ.get("TOTESYS_SNAPSHOT", "")
-
-CATALOG = Catalog(TOTESYS_TABLES, STAR_TABLES)
-SOURCE: Mapping[str, Table] = {table.name: table for table in TOTESYS_TABLES}
-STAR: Mapping[str, StarTable] = {star.name: star for star in STAR_TABLES}
-FACTS = [star for star in STAR_TABLES if star.keeps_every_version]
 
 LOCK_WAITERS = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 """The sessions that wait for a capture or a load to end."""
@@ -60,44 +54,18 @@ def captured_rows(table: str, *rows: dict[str, Any]) -> pa.Table:
     )
 
 
-def captured_input(bucket: Bucket, table: Table, partition: str) -> CapturedRows:
-    """Return what the IO manager of the ingestion bucket loads."""
-    return CapturedRows(
-        asset=f"ingestion/{table.name}", partitions=(partition,), table=table, open_bucket=lambda: bucket
-    )
-
-
-def star_input(bucket: Bucket, star: StarTable, partition: str) -> StarRows:
-    """Return what the IO manager of the transformation bucket loads."""
-    asset = f"transformation/{star.name}"
-    return StarRows(asset=asset, partitions=(partition,), folder=star.name, table=star, open_bucket=lambda: bucket)
-
-
-def read_captured(bucket: Bucket, table: Table, partition: str) -> ValidatedRows:
-    rows = captured_input(bucket, table, partition)
-    return concat(rows.read(rows.captures(partition)), table)
-
-
-def materialize_star(star: StarTable, ingestion: Bucket, transformation: Bucket, partition: str) -> TransformStats:
-    """Write the file of a star table as its asset does, without Dagster."""
-    inputs: dict[str, Rows] = {}
-    for name in star.inputs(STAR_TABLES):
-        inputs[name] = (
-            star_input(transformation, STAR[name], partition)
-            if name in STAR
-            else captured_input(ingestion, SOURCE[name], partition)
-        )
-    observed: list[TransformStats] = []
-    write_star(transformation, star.name, partition, transform_partition(star, inputs, partition, observed.append))
-    [stats] = observed
-    return stats
-
-
 class Platform:
     """Databases and buckets, and the definitions over them. Its clock stands still until `next_window`."""
 
     def __init__(
-        self, totesys: str, warehouse: str, buckets: str, environment: pytest.MonkeyPatch, **declarations: Any
+        self,
+        totesys: str,
+        warehouse: str,
+        buckets: str,
+        environment: pytest.MonkeyPatch,
+        source_tables: tuple[Table, ...] = TOTESYS_TABLES,
+        star_tables: tuple[StarTable, ...] = STAR_TABLES,
+        **options: Any,
     ) -> None:
         self.totesys_url = totesys
         self.warehouse_url = warehouse
@@ -105,10 +73,15 @@ class Platform:
         self.ingestion_url = f"{buckets}/ingestion"
         self.transformation_url = f"{buckets}/transformation"
         self.environment = environment
-        self.definitions = definitions(**declarations)
+        self._tables = source_tables, star_tables
+        self._options = options
         self.now = datetime.now(UTC)
         for name, value in self.variables.items():
             environment.setenv(name, value)
+
+    @cached_property
+    def definitions(self) -> dg.Definitions:
+        return definitions(*self._tables, **self._options)
 
     def with_tables(self, *stars: StarTable, sources: tuple[Table, ...] = ()) -> "Platform":
         """Return the platform with more tables declared."""
@@ -159,6 +132,27 @@ class Platform:
                 raise_on_error=raise_on_error,
                 instance=instance,
             )
+
+    def refresh(
+        self, *stages: str, partition: str | None = None, full_capture: bool = False
+    ) -> Mapping[str, LoadedTable]:
+        """Capture, transform and load, or do only some of these stages, without Dagster: twenty times as fast.
+
+        Return by warehouse table what its checks look at.
+        """
+        pipeline = Pipeline(
+            os.environ[Variable.TOTESYS_DATABASE_URL],
+            os.environ[Variable.WAREHOUSE_DATABASE_URL],
+            Bucket(os.environ[Variable.INGESTION_URL]),
+            Bucket(os.environ[Variable.TRANSFORMATION_URL]),
+            with_descriptions(Catalog(*self._tables)),
+        )
+        partition = partition or self.partition
+        if not stages or INGESTION in stages:
+            pipeline.capture(partition, full=full_capture)
+        if not stages or TRANSFORMATION in stages:
+            pipeline.transform(partition)
+        return pipeline.load(partition) if not stages or WAREHOUSE in stages else {}
 
     def replay(self, first: str, last: str, *stages: str) -> dg.ExecuteInProcessResult:
         """Run stages of `etl` over a range of partitions, in one run."""
@@ -231,6 +225,12 @@ def failed_checks(result: dg.ExecuteInProcessResult, stage: str, check: str) -> 
         for evaluation in result.get_asset_check_evaluations()
         if not evaluation.passed and evaluation.asset_key.path[0] == stage and evaluation.check_name == check
     }
+
+
+def failed_counts(loaded: Mapping[str, LoadedTable], name: str) -> dict[str, int]:
+    """Return by warehouse table what a check of a load without Dagster counted, if not 0."""
+    [check] = [check for check in checks_of(FACTS[0]) if check.name == name]
+    return {table: count for table, each in loaded.items() if (count := check.count(each))}
 
 
 def failure(result: dg.ExecuteInProcessResult) -> str:

@@ -22,7 +22,8 @@ from etl_assets.schema.columns import columns
 from etl_assets.schema.table import Table
 from etl_assets.transformation import STAR_TABLES
 from etl_assets.transformation.star_table import StarTable, star_table
-from etl_assets_tests.harness import ROOT, SOURCE, STAR, Platform, current_rows, failure, read_captured
+from etl_assets_tests.harness import ROOT, Platform, current_rows, failure
+from etl_assets_tests.pipeline import SOURCE, STAR, read_captured
 
 STAGES = [TOTESYS, INGESTION, TRANSFORMATION, WAREHOUSE, REPORTS]
 

@@ -9,7 +9,8 @@ from etl_assets.adapters.postgres import connect
 from etl_assets.ingestion.manifest import partition_folder
 from etl_assets.simulator.activity import Totesys
 from etl_assets.simulator.postgres import Server
-from etl_assets_tests.harness import FACTS, Platform, assert_warehouse_equals_totesys, failed_checks, snapshot_of
+from etl_assets_tests.harness import Platform, assert_warehouse_equals_totesys, failed_checks, snapshot_of
+from etl_assets_tests.pipeline import FACTS
 
 
 @pytest.fixture(params=["file", "s3"])
@@ -47,7 +48,7 @@ def test_silent_edits_late_commits_and_joined_changes_are_loaded_as_exact_versio
     request: pytest.FixtureRequest,
 ) -> None:
     platform = Platform(snapshot_of(source, server, request), warehouse_url, bucket_url, monkeypatch)
-    platform.run()
+    platform.refresh()
     assert_warehouse_equals_totesys(platform)
     first = platform.contents()
     if source == "real":
@@ -61,7 +62,7 @@ def test_silent_edits_late_commits_and_joined_changes_are_loaded_as_exact_versio
         )
         late.run("RELEASE SAVEPOINT nested")
         platform.next_window()
-        platform.run()
+        platform.refresh()
         assert_only_loads_changed(first, platform.contents())
         late.run("COMMIT")
 
@@ -76,7 +77,7 @@ def test_silent_edits_late_commits_and_joined_changes_are_loaded_as_exact_versio
         edited[table].add(key)
     platform.totesys("UPDATE department SET department_name = 'Vending' WHERE department_id = 3")
     platform.next_window()
-    platform.run()
+    platform.refresh()
     assert_warehouse_equals_totesys(platform)
 
     second = platform.contents()
@@ -146,7 +147,7 @@ def test_text_money_times_and_nulls_are_loaded_exactly(platform: Platform) -> No
             "UPDATE sales_order SET unit_price = 0.10, created_at = '1999-12-31 23:59:59.999' WHERE sales_order_id = 1"
         )
         connection.run("UPDATE transaction SET sales_order_id = NULL WHERE sales_order_id = 2")
-    platform.run()
+    platform.refresh()
     assert_warehouse_equals_totesys(platform)
     loaded = platform.warehouse(
         "SELECT address_line_1 FROM warehouse.dim_location ORDER BY location_id LIMIT :n", n=len(TEXTS)
@@ -192,12 +193,12 @@ def test_rows_that_cannot_be_cast_are_quarantined_and_loaded_once_corrected(plat
 
 
 def test_captures_of_one_window_are_loaded_in_order(platform: Platform) -> None:
-    platform.run()
+    platform.refresh()
     for units in (1, 2, 1):
         platform.totesys("UPDATE sales_order SET units_sold = :units WHERE sales_order_id = 3", units=units)
         platform.totesys("UPDATE design SET design_name = :name WHERE design_id = 3", name=f"design {units}")
-        platform.run("ingestion")
-    platform.run("transformation", "warehouse")
+        platform.refresh("ingestion")
+    platform.refresh("transformation", "warehouse")
     assert_warehouse_equals_totesys(platform)
     history = platform.warehouse(
         "SELECT units_sold FROM warehouse.fact_sales_order WHERE sales_order_id = 3 ORDER BY captured_at"
@@ -210,10 +211,10 @@ def test_replays_in_any_order_change_nothing(platform: Platform) -> None:
     for units in (1, 2, 2, 1):
         platform.totesys("UPDATE sales_order SET units_sold = :units WHERE sales_order_id = 3", units=units)
         platform.totesys("UPDATE department SET location = :place WHERE department_id = 1", place=f"place {units}")
-        platform.run()
+        platform.refresh()
         partitions.append(platform.partition)
         platform.next_window()
     before = platform.contents()
     for partition in (partitions[2], partitions[0], partitions[3], partitions[1], partitions[1]):
-        platform.run("transformation", "warehouse", partition=partition)
+        platform.refresh("transformation", "warehouse", partition=partition)
         assert platform.contents() == before

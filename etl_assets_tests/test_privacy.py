@@ -48,7 +48,7 @@ def planted(platform: Platform) -> Platform:
     assert {table for table, _ in personal} == {"address", "counterparty", "department", "staff"}
     for table, column in personal:
         platform.totesys(f"UPDATE {table} SET {column} = '{PLANTED} {column}' WHERE {table}_id = 1")
-    platform.run()
+    platform.refresh()
     platform.next_window()
     return platform.with_tables(dim_number, dim_short)
 

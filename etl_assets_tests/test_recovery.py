@@ -18,7 +18,7 @@ def with_history(platform: Platform) -> tuple[Platform, list[str]]:
     partitions = []
     for units in (1, 2, 3):
         platform.totesys("UPDATE sales_order SET units_sold = :units WHERE sales_order_id = 1", units=units)
-        platform.run()
+        platform.refresh()
         partitions.append(platform.partition)
         platform.next_window()
     return platform, partitions
@@ -43,7 +43,7 @@ def test_without_the_transformation_bucket_runs_continue_and_a_replay_rebuilds_i
 ) -> None:
     platform, partitions = with_history
     delete_bucket(platform.transformation_url)
-    platform.run()
+    platform.refresh()
     assert_warehouse_equals_totesys(platform)
     before = platform.contents()
     platform.replay(partitions[0], partitions[-1], "transformation", "warehouse")
@@ -57,13 +57,13 @@ def test_without_the_ingestion_bucket_everything_is_captured_and_history_is_kept
     delete_bucket(platform.ingestion_url)
     platform.totesys("UPDATE sales_order SET units_sold = 4 WHERE sales_order_id = 1")
     platform.totesys("DELETE FROM payment WHERE payment_id = 1")
-    platform.run()
+    platform.refresh()
     assert platform.latest_capture.full_because == "it is the first capture"
     assert_warehouse_equals_totesys(platform)
     assert platform.warehouse(UNITS) == [[1], [2], [3], [4]]
     platform.next_window()
     platform.totesys("UPDATE sales_order SET units_sold = 5 WHERE sales_order_id = 1")
-    platform.run()
+    platform.refresh()
     assert platform.warehouse(UNITS)[-1] == [5]
 
 
@@ -73,7 +73,7 @@ def test_a_warehouse_created_without_captures_has_its_foreign_keys(with_history:
     before = platform.warehouse(keys)
     platform.warehouse("DROP SCHEMA warehouse CASCADE")
     delete_bucket(platform.ingestion_url)
-    platform.run("warehouse", partition=partitions[0])
+    platform.refresh("warehouse", partition=partitions[0])
     assert platform.warehouse(keys) == before
 
 

@@ -16,7 +16,8 @@ import yaml
 
 from etl_assets.adapters.logs import JsonFormatter
 from etl_assets.ingestion.manifest import partition_folder
-from etl_assets_tests.harness import ROOT, STAR, Platform
+from etl_assets_tests.harness import ROOT, Platform
+from etl_assets_tests.pipeline import STAR
 
 
 @dg.asset(key=["transformation", "dim_staff"], partitions_def=dg.StaticPartitionsDefinition(["10:00"]))

@@ -41,12 +41,12 @@ def requests_of(schedule: str, instance: dg.DagsterInstance, at: datetime) -> li
 @pytest.fixture
 def with_backlog(platform: Platform) -> Platform:
     """The platform with a load, and three later captures that are not loaded because the warehouse was down."""
-    platform.run()
+    platform.refresh()
     platform.environment.setenv("WAREHOUSE_DATABASE_URL", NOWHERE)
     for units in (1, 2, 3):
         platform.next_window()
         platform.totesys("UPDATE sales_order SET units_sold = :units WHERE sales_order_id = 1", units=units)
-        platform.run("ingestion", "transformation")
+        platform.refresh("ingestion", "transformation")
     platform.environment.setenv("WAREHOUSE_DATABASE_URL", platform.warehouse_url)
     return platform
 
@@ -131,7 +131,7 @@ def test_a_change_is_requested_once(platform: Platform, instance: dg.DagsterInst
     assert requested_partitions(first) == [platform.partition]
     second = evaluate_source_activity(platform, instance, first.cursor)
     assert (requested_partitions(second), "is already requested" in second.skip_message) == ([], True)
-    platform.run()
+    platform.refresh()
     captured = evaluate_source_activity(platform, instance, second.cursor)
     assert "the changes are in capture" in captured.skip_message
     unchanged = evaluate_source_activity(platform, instance, captured.cursor)
@@ -164,7 +164,7 @@ def test_a_change_that_is_not_captured_is_requested_again_in_the_next_window(
 def test_a_capture_made_before_a_change_does_not_count_as_its_capture(
     platform: Platform, instance: dg.DagsterInstance
 ) -> None:
-    platform.run()
+    platform.refresh()
     change(platform)
     assert requested_partitions(evaluate_source_activity(platform, instance)) == [platform.partition]
 
@@ -175,7 +175,7 @@ def test_catch_up_requests_captures_oldest_first_until_all_are_loaded(
     cursor, partitions = None, []
     while requested := requested_partitions(result := evaluate_sensor(with_backlog, instance, cursor)):
         partitions += requested
-        with_backlog.run("transformation", "warehouse", partition=requested[0])
+        with_backlog.refresh("transformation", "warehouse", partition=requested[0])
         cursor = result.cursor
     assert partitions == sorted(partitions)
     assert len(partitions) == 3
@@ -191,7 +191,7 @@ def test_catch_up_names_a_first_partition_that_was_moved_past_a_capture(
     platform: Platform, instance: dg.DagsterInstance
 ) -> None:
     platform.now -= timedelta(days=2)
-    platform.run("ingestion")
+    platform.refresh("ingestion")
     day = f"{platform.now:%Y-%m-%d}"
     platform.now += timedelta(days=2)
     urls = (platform.totesys_url, platform.warehouse_url, platform.buckets_url)
@@ -232,7 +232,7 @@ def test_catch_up_fails_after_ten_attempts_with_growing_pauses_and_names_the_par
     assert requested_partitions(again) == [partition]
     assert json.loads(again.cursor)["attempts"] == 1
 
-    with_backlog.run("transformation", "warehouse", partition=partition)  # manually
+    with_backlog.refresh("transformation", "warehouse", partition=partition)  # manually
     [next_partition] = requested_partitions(evaluate_sensor(with_backlog, instance, cursor))
     assert next_partition > partition
 
@@ -268,14 +268,14 @@ def test_reports_are_requested_after_a_load_that_changed_rows_every_15_minutes_a
         return bool(result.run_requests), result.cursor
 
     assert evaluate(None) == (False, None)
-    platform.run()
+    platform.refresh()
     requested, cursor = evaluate(None)
     assert requested
     platform.next_window()
-    platform.run()
+    platform.refresh()
     assert evaluate(cursor) == (False, cursor), "nothing has changed"
     change(platform)
-    platform.run()
+    platform.refresh()
     assert evaluate(cursor) == (False, cursor), "they were requested less than 15 minutes ago"
     earlier = datetime.now(UTC) - timedelta(minutes=15)
     requested, cursor = evaluate(json.dumps(json.loads(cursor) | {"requested_at": earlier.isoformat()}))

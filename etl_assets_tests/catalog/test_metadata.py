@@ -21,15 +21,14 @@ from etl_assets.transformation.checks import checks_of
 from etl_assets.transformation.star_table import StarTable, lineage, star_table, with_descriptions
 from etl_assets.transformation.transform import TransformStats
 from etl_assets_tests.harness import (
-    CATALOG,
-    SOURCE,
-    STAR,
     Platform,
     assert_warehouse_equals_totesys,
     captured_rows,
     failed_checks,
+    failed_counts,
     failure,
 )
+from etl_assets_tests.pipeline import CATALOG, SOURCE, STAR
 
 SPECS = {
     spec.key.to_user_string(): spec
@@ -262,7 +261,7 @@ def test_a_failed_blocking_check_stops_the_load(platform: Platform) -> None:
 
 
 def test_warehouse_checks_find_errors_if_a_constraint_is_missing(platform: Platform) -> None:
-    platform.run()
+    platform.refresh()
     platform.warehouse(
         "ALTER TABLE warehouse.fact_payment DROP CONSTRAINT fact_payment_currency_id_fkey, "
         "DROP CONSTRAINT fact_payment_payment_id_captured_at_key"
@@ -275,14 +274,13 @@ def test_warehouse_checks_find_errors_if_a_constraint_is_missing(platform: Platf
     platform.warehouse("UPDATE warehouse.fact_payment SET currency_id = 99 WHERE payment_record_id = 999999")
     platform.warehouse("CREATE OR REPLACE VIEW warehouse.fact_payment_current AS SELECT * FROM warehouse.fact_payment")
     platform.next_window()
-    result = platform.run()
-    assert failed_checks(result, "warehouse", "keys_unique") == {"fact_payment": {"duplicates": 1}}
-    assert failed_checks(result, "warehouse", "foreign_keys_resolve") == {"fact_payment": {"dangling": 1}}
-    assert failed_checks(result, "warehouse", "current_unique") == {"fact_payment": {"wrong": 1}}
+    result = platform.refresh()
+    for check in ("keys_unique", "foreign_keys_resolve", "current_unique"):
+        assert failed_counts(result, check) == {"fact_payment": 1}
 
 
 def test_warehouse_checks_find_facts_missing_from_the_current_view(platform: Platform) -> None:
-    platform.run()
+    platform.refresh()
     platform.next_window()
     platform.warehouse(
         "CREATE OR REPLACE VIEW warehouse.fact_payment_current AS "
@@ -329,7 +327,7 @@ def test_a_range_is_replayed_in_order_with_metadata_of_each_partition(platform: 
     partitions = []
     for units in (1, 2, 3):
         platform.totesys("UPDATE sales_order SET units_sold = :units WHERE sales_order_id = 1", units=units)
-        platform.run("ingestion")
+        platform.refresh("ingestion")
         partitions.append(platform.partition)
         platform.next_window()
     result = platform.replay(partitions[0], partitions[-1], "transformation", "warehouse")
@@ -356,7 +354,7 @@ def test_a_range_of_ingestion_captures_into_the_current_partition_only(platform:
 
 
 def test_one_asset_of_one_partition_can_be_materialized_again(platform: Platform) -> None:
-    platform.run()
+    platform.refresh()
     result = platform.run("transformation/dim_staff")
     assert [event.asset_key.path[-1] for event in result.get_asset_materialization_events() if event.asset_key] == [
         "dim_staff"

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -182,6 +183,17 @@ def s3_proxy(target: str) -> Iterator[S3Proxy]:
         threading.Thread(target=proxy.serve_forever, daemon=True).start()
         yield proxy
         proxy.shutdown()
+
+
+def for_seconds(seconds: float, fault: Fault) -> Fault:
+    """Return a fault that ends this long after the first request."""
+    first: list[float] = []
+
+    def ending(request: Request) -> bool:
+        first.append(monotonic())
+        return monotonic() < first[0] + seconds and fault(request)
+
+    return ending
 
 
 def random_faults(seed: int, share: float) -> Fault:

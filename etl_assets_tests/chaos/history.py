@@ -15,7 +15,8 @@ from etl_assets.simulator.activity import Totesys, create_schema
 from etl_assets.simulator.postgres import Server
 from etl_assets_tests.chaos import SEED
 from etl_assets_tests.expected import CURRENT_STATE
-from etl_assets_tests.harness import FACTS, Platform
+from etl_assets_tests.harness import Platform
+from etl_assets_tests.pipeline import FACTS
 
 _FACT_OF = {star.name.removeprefix("fact_"): star for star in FACTS}
 

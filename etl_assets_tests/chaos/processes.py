@@ -1,4 +1,4 @@
-"""Runs in separate processes, which can be killed: at a chosen point, or from outside.
+"""Runs, with Dagster or without, in separate processes, which can be killed: at a chosen point, or from outside.
 
 They are forked from one process that has imported everything, so that they start quickly.
 """
@@ -9,7 +9,7 @@ import random
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from multiprocessing.context import ForkServerProcess
@@ -17,13 +17,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import dagster as dg
+import pytest
 
 import etl_assets
 from etl_assets.adapters.object_store import Bucket
 from etl_assets.adapters.postgres import connect
-from etl_assets.catalog.stages import CAPTURE_OP, ETL, REPLAY
-from etl_assets.definitions import definitions
+from etl_assets.catalog.stages import TRANSFORMATION, WAREHOUSE
 from etl_assets.ingestion.manifest import list_after, partition_of
 from etl_assets.simulator.activity import Totesys
 from etl_assets.warehouse.ledger import latest_loaded
@@ -38,53 +37,79 @@ _EFFECTS = {"link", "unlink", "fsync", "write", "flush", "sendall", "open"}
 Point = tuple[str, int]
 """A point in a run: the label of a call or return, and its number, from 1."""
 
+Work = Callable[[Platform, str, bool], bool]
+"""Does something for a partition, with a full capture or not. Returns whether it succeeded."""
 
-def run(
-    platform: Platform, *, job: str = ETL, partition: str | None = None, full: bool = False, at: Point | None = None
+
+def etl(platform: Platform, partition: str, full: bool) -> bool:
+    """Run the job `etl`."""
+    return platform.run(partition=partition, full_capture=full, raise_on_error=False).success
+
+
+def replay(platform: Platform, partition: str, full: bool) -> bool:
+    """Transform and load with Dagster."""
+    return platform.run(TRANSFORMATION, WAREHOUSE, partition=partition, raise_on_error=False).success
+
+
+def refresh(platform: Platform, partition: str, full: bool) -> bool:
+    """Capture, transform and load without Dagster."""
+    platform.refresh(partition=partition, full_capture=full)
+    return True
+
+
+def start(
+    platform: Platform,
+    work: Work = etl,
+    *,
+    partition: str | None = None,
+    full: bool = False,
+    at: Point | None = None,
+    file: Path | None = None,
 ) -> ForkServerProcess:
-    """Start a run. At the point, if there is one, it kills itself with SIGKILL."""
-    return _start(platform, job, partition or platform.partition, full, at)
+    """Start a process. At the point, if there is one, it kills itself with SIGKILL.
 
-
-def _start(platform: Platform, *arguments: Any) -> ForkServerProcess:
-    aws = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-    process = _CONTEXT.Process(target=_run, args=(platform.variables | aws, platform.now, *arguments))
+    To the file, if there is one, it writes how often each point was reached.
+    """
+    variables = platform.variables | {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    arguments = (variables, platform.buckets_url, platform.now, work, partition or platform.partition, full, at, file)
+    process = _CONTEXT.Process(target=_work, args=arguments)
     process.start()
     return process
 
 
 def finish(process: ForkServerProcess) -> int:
-    """Wait for a run. Return its exit code: 0, 1 if it failed, or minus the signal that killed it."""
+    """Wait for a process. Return its exit code: 0, 1 if it failed, or minus the signal that killed it."""
     process.join(timeout=120)
-    assert process.exitcode is not None, "the run does not end"
+    assert process.exitcode is not None, "the process does not end"
     return process.exitcode
 
 
-def count_points(platform: Platform, file: Path) -> dict[str, int]:
-    """Run to the end. Return by label of a point how often it was reached."""
-    assert finish(_start(platform, ETL, platform.partition, False, None, file)) == 0
+def count_points(platform: Platform, work: Work, file: Path) -> dict[str, int]:
+    """Work to the end. Return by label of a point how often it was reached."""
+    assert finish(start(platform, work, file=file)) == 0
     lines = (line.rpartition(" ") for line in file.read_text().splitlines())
     return {label: int(count) for label, _, count in lines}
 
 
-def _run(
+def _work(
     variables: Mapping[str, str],
+    buckets: str,
     now: datetime,
-    job: str,
+    work: Work,
     partition: str,
     full: bool,
     at: Point | None,
-    file: Path | None = None,
+    file: Path | None,
 ) -> None:
-    os.environ.update(variables)
-    config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    if job == ETL:
-        config["ops"] = {CAPTURE_OP: {"config": {"full_capture": full}}}
-    with dg.partition_loading_context(effective_dt=now):
-        resolved = definitions().resolve_job_def(job)
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in variables.items():
+            environment.setenv(name, value)
+        totesys, warehouse = (variables[name] for name in ("TOTESYS_DATABASE_URL", "WAREHOUSE_DATABASE_URL"))
+        platform = Platform(totesys, warehouse, buckets, environment)
+        platform.now = now
         with _profiled(at, file):
-            result = resolved.execute_in_process(partition_key=partition, run_config=config, raise_on_error=False)
-    sys.exit(0 if result.success else 1)
+            succeeded = work(platform, partition, full)
+    sys.exit(0 if succeeded else 1)
 
 
 @contextmanager
@@ -130,7 +155,7 @@ def catch_up(platform: Platform) -> None:
             capture = next(list_after(bucket, latest_loaded(connection)), None)
         if capture is None:
             return
-        assert finish(run(platform, job=REPLAY, partition=partition_of(capture))) == 0
+        platform.refresh(TRANSFORMATION, WAREHOUSE, partition=partition_of(capture))
 
 
 def make_changes(platform: Platform, draw: random.Random) -> None:

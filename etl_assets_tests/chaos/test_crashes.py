@@ -12,21 +12,29 @@ from etl_assets.totesys import TOTESYS_TABLES
 from etl_assets.transformation import STAR_TABLES
 from etl_assets_tests.chaos import SEED, processes
 from etl_assets_tests.chaos.history import all_captures, assert_history_is_exact
-from etl_assets_tests.chaos.processes import Point, make_changes
-from etl_assets_tests.harness import Platform, assert_warehouse_equals_totesys, read_captured, star_input
+from etl_assets_tests.chaos.processes import Point, Work, make_changes
+from etl_assets_tests.harness import Platform, assert_warehouse_equals_totesys
+from etl_assets_tests.pipeline import read_captured, star_input
 
 pytestmark = pytest.mark.chaos
 
-# The begin and end of each step, and within it each write to a bucket and each message to a server.
-LABELS = [
+# The begin and end of Dagster's steps, and what they make last.
+LABELS_OF_STEPS = [
     "call ingestion/assets:ingestion_assets.<locals>.ingestion",
+    "return ingestion/manifest:publish",
+    "return ingestion/assets:ingestion_assets.<locals>.ingestion",
+    "return transformation/parquet_files:write_star",
+    "return adapters/postgres:transaction",
+    "return warehouse/assets:warehouse_assets.<locals>.warehouse",
+]
+# What they do: each write to a bucket and each message to a server, and what is around them.
+LABELS = [
     "call ingestion/capture:capture",
     "call adapters/postgres:Connection.copy_out",
     "call ingestion/capture:_HeadWriter.write",
     "return ingestion/capture:_copy",
     "call ingestion/manifest:publish",
     "return ingestion/manifest:publish",
-    "return ingestion/assets:ingestion_assets.<locals>.ingestion",
     "call ingestion/csv_files:CapturedRows.read",
     "call ingestion/csv_files:_read_ahead",
     "return transformation/transform:transform",
@@ -47,7 +55,6 @@ LABELS = [
     "return warehouse/loader:_TableLoader.load",
     "return adapters/postgres:transaction",
     "return warehouse/loader:load",
-    "return warehouse/assets:warehouse_assets.<locals>.warehouse",
     "c_call flush in core:_flush",
     "c_return flush in core:_flush",
 ]
@@ -60,7 +67,7 @@ LABELS_ON_S3 = [
     "return adapters/postgres:transaction",
 ]
 MESSAGES = ("c_call flush in core:_flush", "c_return flush in core:_flush")
-PARTS = 4
+PARTS = 2
 
 
 def choose_points(labels: list[str], counts: dict[str, int]) -> list[Point]:
@@ -75,16 +82,22 @@ def choose_points(labels: list[str], counts: dict[str, int]) -> list[Point]:
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_a_run_that_is_killed_and_run_again_loads_exactly_the_same(
+def test_what_is_killed_and_done_again_loads_exactly_the_same(
     part: int, platform: Platform, tmp_path: Path, figures: Callable[..., None]
 ) -> None:
-    counts = count_points_of_a_run(platform, tmp_path / "points")
-    killed = kill_and_run_again(platform, choose_points(LABELS, counts)[part::PARTS], full=part == PARTS - 1)
-    versions = assert_history_is_exact(platform)
-    figures(runs_killed=killed, faults_tried=killed, faults_survived=killed, versions_checked=versions)
+    counts = count_points(platform, processes.refresh, tmp_path / "points")
+    points = choose_points(LABELS, counts)[part::PARTS]
+    figures(**kill_and_do_again(platform, processes.refresh, points, full=part == PARTS - 1))
 
 
-def test_a_run_on_s3_that_is_killed_and_run_again_loads_exactly_the_same(
+def test_a_run_of_dagster_that_is_killed_and_run_again_loads_exactly_the_same(
+    platform: Platform, tmp_path: Path, figures: Callable[..., None]
+) -> None:
+    counts = count_points(platform, processes.etl, tmp_path / "points")
+    figures(**kill_and_do_again(platform, processes.etl, choose_points(LABELS_OF_STEPS, counts)))
+
+
+def test_what_is_killed_and_done_again_on_s3_loads_exactly_the_same(
     totesys_url: str,
     warehouse_url: str,
     s3_bucket: str,
@@ -93,40 +106,43 @@ def test_a_run_on_s3_that_is_killed_and_run_again_loads_exactly_the_same(
     figures: Callable[..., None],
 ) -> None:
     platform = Platform(totesys_url, warehouse_url, s3_bucket, monkeypatch)
-    counts = count_points_of_a_run(platform, tmp_path / "points")
-    killed = kill_and_run_again(platform, choose_points(LABELS_ON_S3, counts))
-    versions = assert_history_is_exact(platform)
-    figures(runs_killed=killed, faults_tried=killed, faults_survived=killed, versions_checked=versions)
+    counts = count_points(platform, processes.refresh, tmp_path / "points")
+    figures(**kill_and_do_again(platform, processes.refresh, choose_points(LABELS_ON_S3, counts)))
 
 
-def count_points_of_a_run(platform: Platform, file: Path) -> dict[str, int]:
-    """Return by label how many points an incremental run has."""
-    assert processes.finish(processes.run(platform)) == 0
+def count_points(platform: Platform, work: Work, file: Path) -> dict[str, int]:
+    """Return by label how many points there are when changes are captured and loaded."""
+    platform.refresh()
     platform.next_window()
     make_changes(platform, random.Random(SEED))
-    return processes.count_points(platform, file)
+    return processes.count_points(platform, work, file)
 
 
-def kill_and_run_again(platform: Platform, points: list[Point], *, full: bool = False) -> int:
-    """Kill a run at each point, and run it again. Return how many were killed."""
+def kill_and_do_again(platform: Platform, work: Work, points: list[Point], *, full: bool = False) -> dict[str, int]:
+    """Kill the work at each point, and do it again. Return figures."""
     draw = random.Random(SEED)
     killed = 0
     for number, point in enumerate(points):
         platform.next_window()
         make_changes(platform, draw)
-        code = processes.finish(processes.run(platform, at=point, full=full))
+        code = processes.finish(processes.start(platform, work, at=point, full=full))
         assert code in (-signal.SIGKILL, 0), f"at {point}"
         killed += code == -signal.SIGKILL
         if number % 2:
             make_changes(platform, draw)
-        assert processes.finish(processes.run(platform, full=full)) == 0, f"run again after {point}"
+        assert processes.finish(processes.start(platform, work, full=full)) == 0, f"again after {point}"
         try:
             assert_warehouse_equals_totesys(platform)
         except AssertionError as error:
             raise AssertionError(f"after {point}") from error
     assert killed > 0.9 * len(points), "too few points were reached"
     assert_buckets_are_readable(platform)
-    return killed
+    return {
+        "runs_killed": killed,
+        "faults_tried": killed,
+        "faults_survived": killed,
+        "versions_checked": assert_history_is_exact(platform),
+    }
 
 
 def assert_buckets_are_readable(platform: Platform) -> None:

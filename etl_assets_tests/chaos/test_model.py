@@ -17,8 +17,8 @@ from etl_assets.adapters.postgres import connect
 from etl_assets.ingestion.manifest import list_partition
 from etl_assets.simulator.postgres import Server
 from etl_assets_tests.chaos import SEED
-from etl_assets_tests.chaos.pipeline import Pipeline
 from etl_assets_tests.harness import new_database
+from etl_assets_tests.pipeline import Pipeline
 
 pytestmark = pytest.mark.chaos
 
@@ -126,14 +126,16 @@ class Machine(RuleBasedStateMachine):
 
     @rule(objects=st.integers(0, 5), full=st.booleans())
     def crash_while_capturing(self, objects: int, full: bool) -> None:
-        bucket = CrashingBucket(self.pipeline.bucket.url, objects)
+        bucket = CrashingBucket(self.pipeline.ingestion.url, objects)
         with contextlib.suppress(CrashError):
             self.pipeline.capture(self.partition, full=full, bucket=bucket)
         self.record_captures()  # the first of two may exist
 
     def record_captures(self) -> None:
         known = {time for time, _, _ in self.captures}
-        new = [each for each in list_partition(self.pipeline.bucket, self.partition) if each.captured_at not in known]
+        new = [
+            each for each in list_partition(self.pipeline.ingestion, self.partition) if each.captured_at not in known
+        ]
         self.captures += [(capture.captured_at, dict(self.orders), capture.full) for capture in new]
         if new:
             if self.partition not in self.partitions:
@@ -225,7 +227,7 @@ def test_any_interleaving_equals_the_model(
         @staticmethod
         def new_pipeline() -> Pipeline:
             bucket = Bucket(f"file://{tmp_path}/{next(runs)}")
-            return Pipeline(new_database(server, small_totesys), new_database(server), bucket)
+            return Pipeline(new_database(server, small_totesys), new_database(server), bucket, bucket)
 
     run_state_machine_as_test(
         seed(SEED)(MachineOnNewDatabases),

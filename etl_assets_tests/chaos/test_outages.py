@@ -5,9 +5,9 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from time import monotonic, sleep
+from time import sleep
 from urllib.parse import urlsplit
 
 import dagster as dg
@@ -19,7 +19,7 @@ from etl_assets.catalog.stages import CAPTURE_OP, LOAD_OP
 from etl_assets.simulator import postgres
 from etl_assets.simulator.postgres import Server
 from etl_assets_tests.chaos import SEED, processes
-from etl_assets_tests.chaos.faults import PostgresProxy, Request, S3Proxy, random_faults, s3_proxy
+from etl_assets_tests.chaos.faults import PostgresProxy, Request, S3Proxy, for_seconds, random_faults, s3_proxy
 from etl_assets_tests.chaos.history import assert_history_is_exact
 from etl_assets_tests.harness import Platform, assert_warehouse_equals_totesys, failure, until
 
@@ -75,8 +75,8 @@ def locked(url: str, table: str) -> Iterator[Connection]:
 
 @pytest.fixture
 def loaded(platform: Platform) -> Platform:
-    """The platform after a first run, with a change for the next one."""
-    platform.run()
+    """The platform after a first load, with a change for the next one."""
+    platform.refresh()
     platform.next_window()
     platform.totesys(EDIT)
     return platform
@@ -189,12 +189,12 @@ def test_a_table_that_stays_locked_fails_the_run_and_loses_nothing(
 def separate_warehouse(
     totesys_url: str, bucket_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[Path, Server, Platform]]:
-    """A platform whose warehouse has its own server, after a first run, with a change for the next one."""
+    """A platform whose warehouse has its own server, after a first load, with a change for the next one."""
     home = tmp_path / "warehouse"
     with postgres.serve(home, max_connections="12", superuser_reserved_connections="0") as server:
         url = server.create_database("warehouse")
         platform = Platform(totesys_url, url, bucket_url, monkeypatch)
-        platform.run()
+        platform.refresh()
         platform.next_window()
         platform.totesys(EDIT)
         yield home, server, platform
@@ -226,13 +226,14 @@ def test_a_server_restarted_during_a_load_is_waited_for(
 def test_a_server_out_of_connections_is_retried(
     separate_warehouse: tuple[Path, Server, Platform], figures: Callable[..., None]
 ) -> None:
-    _, server, platform = separate_warehouse
+    home, server, platform = separate_warehouse
     with ExitStack() as connections:
         with pytest.raises(DatabaseUnavailableError, match="53300"):
             while True:
                 connections.enter_context(connect(server.url()))
+        log = postgres.data_folder(home) / "log"
         run = BackgroundRun(platform)
-        sleep(6)
+        until(lambda: log.read_text().count("too many clients already") > 1)
     result = run.result()
     assert result.success, failure(result)
     assert retries(result, LOAD_OP) >= 1
@@ -287,11 +288,11 @@ def test_an_unreachable_database_fails_the_run_with_its_address(loaded: Platform
 def over_s3(
     s3_bucket: str, s3_endpoint: str, totesys_url: str, warehouse_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[S3Proxy, Platform]]:
-    """A proxy in front of S3, and the platform that uses it, after a first run, with a change for the next one."""
+    """A proxy in front of S3, and the platform that uses it, after a first load, with a change for the next one."""
     with s3_proxy(s3_endpoint) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.server_address[1]}")
         platform = Platform(totesys_url, warehouse_url, s3_bucket, monkeypatch)
-        platform.run()
+        platform.refresh()
         platform.next_window()
         platform.totesys(EDIT)
         yield proxy, platform
@@ -302,18 +303,18 @@ def test_a_bucket_that_fails_at_random_loses_no_row(
 ) -> None:
     proxy, platform = over_s3
     proxy.fault = random_faults(SEED, 0.15)
-    for number in range(8):
-        if number >= 4 and proxy.faults > 20:
-            break
-        platform.run(raise_on_error=False)  # which may fail
+    platform.run(raise_on_error=False)  # which may fail, like those that follow
+    while proxy.faults < 40:
         platform.next_window()
         platform.totesys(EDIT)
+        with suppress(Exception):
+            platform.refresh()
     proxy.fault = None
+    platform.next_window()
     processes.catch_up(platform)
-    platform.run()
+    platform.refresh()
     assert_warehouse_equals_totesys(platform)
     assert_history_is_exact(platform)
-    assert proxy.faults > 20
     figures(faults_tried=proxy.faults, faults_survived=proxy.faults)
 
 
@@ -355,8 +356,7 @@ def test_expired_credentials_are_retried_then_named(
     over_s3: tuple[S3Proxy, Platform], figures: Callable[..., None]
 ) -> None:
     proxy, platform = over_s3
-    expired_until = monotonic() + 4
-    proxy.fault = lambda request: monotonic() < expired_until and request.refuse(400, "ExpiredToken")
+    proxy.fault = for_seconds(4, lambda request: request.refuse(400, "ExpiredToken"))
     result = platform.run(raise_on_error=False)
     assert result.success, failure(result)
     assert proxy.faults

@@ -10,14 +10,13 @@ import pytest
 
 from etl_assets.adapters.object_store import Bucket
 from etl_assets.adapters.postgres import connect
-from etl_assets.catalog.stages import REPLAY
 from etl_assets.ingestion.manifest import list_after, list_partition, partition_of
 from etl_assets.simulator.postgres import Server
 from etl_assets_tests.chaos import SEED, processes
 from etl_assets_tests.chaos.history import assert_history_is_exact
-from etl_assets_tests.chaos.pipeline import Pipeline
 from etl_assets_tests.chaos.processes import make_changes
-from etl_assets_tests.harness import SOURCE, STAR, Platform, assert_warehouse_equals_totesys, new_database
+from etl_assets_tests.harness import Platform, assert_warehouse_equals_totesys, new_database
+from etl_assets_tests.pipeline import SOURCE, STAR, Pipeline
 
 pytestmark = pytest.mark.chaos
 
@@ -43,7 +42,7 @@ def test_replays_in_any_order_and_into_an_empty_warehouse_load_the_same_history(
 ) -> None:
     draw = random.Random(SEED)
     bucket = Bucket(platform.ingestion_url)
-    pipeline = Pipeline(platform.totesys_url, platform.warehouse_url, bucket)
+    pipeline = Pipeline(platform.totesys_url, platform.warehouse_url, bucket, bucket)
     for number in range(PARTITIONS):
         make_changes(platform, draw)
         for change in ODD_CHANGES.get(number, ()):
@@ -66,7 +65,7 @@ def test_replays_in_any_order_and_into_an_empty_warehouse_load_the_same_history(
         pipeline.load(partition)
     assert platform.contents() == before
 
-    empty = Pipeline(platform.totesys_url, new_database(server), bucket)
+    empty = Pipeline(platform.totesys_url, new_database(server), bucket, bucket)
     for partition in partitions:
         empty.transform(partition)
         empty.load(partition)
@@ -79,12 +78,12 @@ def test_a_replay_of_the_whole_history_by_dagster_fills_an_empty_warehouse(platf
     draw = random.Random(SEED)
     for number in range(4):
         make_changes(platform, draw)
-        assert processes.finish(processes.run(platform, full=number == 2)) == 0
+        assert processes.finish(processes.start(platform, full=number == 2)) == 0
         platform.next_window()
     before = platform.contents()
     platform.warehouse_url = new_database(server)
     for id_ in list_after(Bucket(platform.ingestion_url), None):
-        assert processes.finish(processes.run(platform, job=REPLAY, partition=partition_of(id_))) == 0
+        assert processes.finish(processes.start(platform, processes.replay, partition=partition_of(id_))) == 0
     assert platform.contents() == before
 
 
@@ -93,12 +92,12 @@ def test_concurrent_runs_load_the_same_as_consecutive_ones(platform: Platform, f
     rounds = 8
     for number in range(rounds):
         make_changes(platform, draw)
-        concurrent = [processes.run(platform, full=number % 4 == 3) for _ in range(2)]
+        concurrent = [processes.start(platform, full=number % 4 == 3) for _ in range(2)]
         if number % 2:  # another one while they transform and load
             while len(list_partition(Bucket(platform.ingestion_url), platform.partition)) < len(concurrent):
                 sleep(0.01)
             platform.next_window()
-            concurrent.append(processes.run(platform))
+            concurrent.append(processes.start(platform))
         assert [processes.finish(process) for process in concurrent] == [0] * len(concurrent)
         assert_warehouse_equals_totesys(platform)
         platform.next_window()

@@ -9,7 +9,8 @@ import pytest
 from etl_assets.adapters.postgres import connect
 from etl_assets.simulator import postgres
 from etl_assets_tests.chaos.history import all_captures, assert_history_is_exact, create_totesys
-from etl_assets_tests.harness import FACTS, Platform, assert_warehouse_equals_totesys
+from etl_assets_tests.harness import Platform, assert_warehouse_equals_totesys
+from etl_assets_tests.pipeline import FACTS
 
 pytestmark = pytest.mark.chaos
 

@@ -14,7 +14,8 @@ from etl_assets_tests.chaos import SEED, processes
 from etl_assets_tests.chaos.history import all_captures, assert_history_is_exact, loaded_versions
 from etl_assets_tests.chaos.writers import Writer
 from etl_assets_tests.expected import CURRENT_STATE
-from etl_assets_tests.harness import STAR, Platform, current_rows
+from etl_assets_tests.harness import Platform, current_rows
+from etl_assets_tests.pipeline import STAR
 
 pytestmark = pytest.mark.chaos
 
@@ -36,7 +37,7 @@ def test_concurrent_writers_and_killed_runs_lose_and_duplicate_nothing(
     while monotonic() < deadline or not (killed and full_captures and succeeded):
         platform.next_window()
         full = draw.random() < 0.2
-        started = [processes.run(platform, full=full) for _ in range(2 if draw.random() < 0.2 else 1)]
+        started = [processes.start(platform, full=full) for _ in range(2 if draw.random() < 0.2 else 1)]
         runs += len(started)
         full_captures += full
         if draw.random() < 0.4:
@@ -57,7 +58,7 @@ def test_concurrent_writers_and_killed_runs_lose_and_duplicate_nothing(
         assert writer.failed is None
     platform.next_window()
     processes.catch_up(platform)
-    assert processes.finish(processes.run(platform, full=True)) == 0
+    assert processes.finish(processes.start(platform, full=True)) == 0
 
     versions = assert_history_is_exact(platform)
     assert_current_rows_equal_totesys(platform)

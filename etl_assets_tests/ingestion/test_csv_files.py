@@ -11,7 +11,8 @@ from etl_assets.adapters.object_store import Bucket
 from etl_assets.adapters.postgres import connect
 from etl_assets.ingestion.csv_files import _CHUNK_BYTES, CorruptObjectError, whole_rows
 from etl_assets.ingestion.manifest import partition_folder
-from etl_assets_tests.harness import SOURCE, Platform, failure, read_captured
+from etl_assets_tests.harness import Platform, failure
+from etl_assets_tests.pipeline import SOURCE, read_captured
 
 
 def read(platform: Platform, table: str) -> Any:
@@ -39,7 +40,7 @@ def test_text_with_line_breaks_is_read_exactly_across_chunks(platform: Platform)
             """INSERT INTO design (design_name, file_location, file_name, last_updated)
                SELECT repeat(E'x\r\n"', n % 70), E'\r', E'\n', now() FROM generate_series(1, 60000) AS n"""
         )
-        platform.run("ingestion")
+        platform.refresh("ingestion")
         expected = connection.run("SELECT design_name, file_location, file_name FROM design ORDER BY design_id")
     rows = read(platform, "design").rows
     assert rows.nbytes > _CHUNK_BYTES, "one chunk would prove nothing"
@@ -49,20 +50,20 @@ def test_text_with_line_breaks_is_read_exactly_across_chunks(platform: Platform)
 
 def test_files_of_payment_and_payment_type_are_not_confused(platform: Platform) -> None:
     platform.totesys("UPDATE payment SET paid = true")
-    platform.run("ingestion")
+    platform.refresh("ingestion")
     for table in ("payment", "payment_type"):
         assert [[read(platform, table).rows.num_rows]] == platform.totesys(f"SELECT count(*) FROM {table}")
 
 
 def test_a_table_without_changes_is_read_as_empty_typed_rows(platform: Platform) -> None:
-    platform.run("ingestion")
+    platform.refresh("ingestion")
     platform.next_window()
-    platform.run("ingestion")
+    platform.refresh("ingestion")
     assert read(platform, "sales_order").rows.equals(SOURCE["sales_order"].captured_columns.empty_table())
 
 
 def test_a_tampered_object_fails_without_retry_and_is_named(platform: Platform) -> None:
-    platform.run("ingestion")
+    platform.refresh("ingestion")
     path = currency_file(platform)
     path.write_text(path.read_text().replace("GBP", "GBX"))
     with pytest.raises(CorruptObjectError, match="currency/"):
@@ -75,7 +76,7 @@ def test_a_tampered_object_fails_without_retry_and_is_named(platform: Platform) 
 
 
 def test_a_column_added_later_is_null_in_older_captures(platform: Platform) -> None:
-    platform.run("ingestion")
+    platform.refresh("ingestion")
     table = SOURCE["currency"]
     extended = replace(table, columns=table.columns.append(pa.field("symbol", pa.string())))
     rows = read_captured(Bucket(platform.ingestion_url), extended, platform.partition).rows
@@ -83,7 +84,7 @@ def test_a_column_added_later_is_null_in_older_captures(platform: Platform) -> N
 
 
 def test_a_missing_or_malformed_object_is_named(platform: Platform) -> None:
-    platform.run("ingestion")
+    platform.refresh("ingestion")
     path = currency_file(platform)
     path.write_text(path.read_text().replace("1,GBP", "one,GBP,more"))
     with pytest.raises(CorruptObjectError, match=r"currency/.* is not the CSV that was captured"):

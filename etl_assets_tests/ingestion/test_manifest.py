@@ -103,7 +103,7 @@ def test_the_captures_after_one_are_listed_in_order_across_years(bucket: Bucket)
 
 
 def test_the_buckets_can_be_read_as_documented(platform: Platform) -> None:
-    platform.run()
+    platform.refresh()
     [code] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "buckets.md").read_text(), re.DOTALL)
     names: dict[str, Any] = {}
     exec(code, names)

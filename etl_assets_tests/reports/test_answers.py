@@ -62,7 +62,7 @@ def platform(
         for day in (newest + timedelta(days=number) for number in range(1, 8)):
             if day.isoweekday() <= 5:
                 Totesys(connection).run_payments(day)
-    platform.run()
+    platform.refresh()
     return platform
 
 
@@ -83,7 +83,7 @@ def edit(platform: Platform) -> None:
         )
         connection.run("UPDATE payment SET paid = true WHERE NOT paid AND payment_id BETWEEN 60 AND 80")
     platform.next_window()
-    platform.run()
+    platform.refresh()
 
 
 def test_every_report_is_ordered_and_bounded_with_one_value_per_point(platform: Platform) -> None:

@@ -16,7 +16,8 @@ from etl_assets.adapters.object_store import Bucket
 from etl_assets.catalog.stages import REPORT
 from etl_assets.ingestion.manifest import Capture, CapturedFile, Source, publish
 from etl_assets.simulator.postgres import Server
-from etl_assets_tests.harness import SOURCE, STAR, Platform, new_database
+from etl_assets_tests.harness import Platform, new_database
+from etl_assets_tests.pipeline import SOURCE, STAR
 
 SECRET = "hunter2"
 DOWN = f"postgresql://etl:{SECRET}@127.0.0.1:1/etl"
@@ -74,10 +75,10 @@ def edited(server: Server, busy_totesys: str, tmp_path_factory: pytest.TempPathF
     with pytest.MonkeyPatch.context() as environment:
         buckets = tmp_path_factory.mktemp("buckets").as_uri()
         platform = Platform(new_database(server, busy_totesys), new_database(server), buckets, environment)
-        platform.run()
+        platform.refresh()
         first = platform.latest_capture
         edit_order(platform)
-        platform.run()
+        platform.refresh()
         yield Edited(platform, first, platform.latest_capture)
 
 
@@ -136,28 +137,28 @@ def test_json_and_text_state_the_same_facts(edited: Edited, status: Status) -> N
 
 
 def test_rows_that_are_not_loaded_are_counted_and_so_is_a_capture(platform: Platform, status: Status) -> None:
-    platform.run()
+    platform.refresh()
     platform.totesys("INSERT INTO currency (currency_id, currency_code, last_updated) VALUES (9, 'XQX', now())")
     for _ in range(2):  # two versions of three rows
         platform.totesys(
             "UPDATE sales_order SET currency_id = 9, units_sold = units_sold + 1 WHERE sales_order_id IN (1, 2, 3)"
         )
         platform.next_window()
-        platform.run(raise_on_error=False)
+        platform.refresh()
     tables = as_json(status)["warehouse"]["tables"]
     not_loaded = {name: (star["pending_rows"], star["rejected_rows"]) for name, star in tables.items()}
     assert not_loaded == dict.fromkeys(STAR, (0, 0)) | {"fact_sales_order": (3, 0), "dim_currency": (0, 1)}
     edit_order(platform)
-    platform.run("ingestion")
+    platform.refresh("ingestion")
     assert as_json(status)["latest_capture_loaded"] is False
     assert line(status()[1], "latest load").endswith("; the latest is not loaded")
 
 
 def test_a_manifest_of_an_older_release_leaves_earlier_rows_unknown(platform: Platform, status: Status) -> None:
-    platform.run("ingestion")
+    platform.refresh("ingestion")
     first = platform.latest_capture
     edit_order(platform)
-    platform.run("ingestion")
+    platform.refresh("ingestion")
     path = max(Path(platform.ingestion_url.removeprefix("file://")).glob("captures/*/*/*/*/*.json"))
     manifest = json.loads(path.read_text())
     del manifest["earlier_files"], manifest["files_unknown_until"]
@@ -169,7 +170,7 @@ def test_a_manifest_of_an_older_release_leaves_earlier_rows_unknown(platform: Pl
         assert captures["unknown_until"] == utc(first.captured_at)
         assert line(status()[1], "staff").endswith(unknown)
         platform.next_window()
-        platform.run("ingestion", full_capture=full_capture)
+        platform.refresh("ingestion", full_capture=full_capture)
     assert all(as_json(status)["captures"]["tables"].values())
 
 
@@ -185,7 +186,7 @@ def test_an_empty_platform_is_a_normal_answer(platform: Platform, status: Status
 
 def test_a_table_that_never_had_rows_is_named(platform: Platform, status: Status) -> None:
     platform.totesys("TRUNCATE payment")
-    platform.run("ingestion")
+    platform.refresh("ingestion")
     assert line(status()[1], "payment").endswith("no rows yet")
 
 

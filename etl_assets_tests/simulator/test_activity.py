@@ -113,6 +113,7 @@ def test_a_server_cannot_be_started_twice_on_the_same_data(tmp_path: Path) -> No
     postgres.remove(tmp_path / "pg")
 
 
+@pytest.mark.e2e
 def test_the_demo_runs_twice_and_prints_the_warehouse(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,7 +19,8 @@ from etl_assets.definitions import definitions, defs
 from etl_assets.schema.rows import Rows
 from etl_assets.simulator.postgres import Server
 from etl_assets_tests import own_assets, own_jobs
-from etl_assets_tests.harness import ROOT, SOURCE, STAR, Platform, failure, new_database
+from etl_assets_tests.harness import ROOT, Platform, failure, new_database
+from etl_assets_tests.pipeline import SOURCE, STAR
 
 FACT, DESIGN = ["transformation", "fact_sales_order"], ["warehouse", "dim_design"]
 IO_MANAGER = "transformation_io_manager"
@@ -35,11 +36,11 @@ def loaded(
         buckets = f"file://{tmp_path_factory.mktemp('buckets')}"
         platform = Platform(new_database(server, busy_totesys), new_database(server), buckets, environment)
         platform.now -= timedelta(hours=1)
-        platform.run()
+        platform.refresh()
         first = platform.partition
         platform.next_window()
         platform.totesys("UPDATE sales_order SET units_sold = 7, unit_price = 2.50 WHERE sales_order_id = 1")
-        platform.run()
+        platform.refresh()
         yield platform, first, platform.partition
 
 

@@ -10,20 +10,21 @@ from etl_assets.adapters.object_store import Bucket
 from etl_assets.ingestion.manifest import partition_folder
 from etl_assets.schema.validation import REJECTED, ValidatedRows
 from etl_assets.transformation.parquet_files import NotTransformedError, StarBatches, write_star
-from etl_assets_tests.harness import STAR, Platform, failure, star_input
+from etl_assets_tests.harness import Platform, failure
+from etl_assets_tests.pipeline import STAR, star_input
 
 
 def test_a_new_file_of_a_partition_overwrites_no_other(platform: Platform) -> None:
-    platform.run("ingestion", "transformation")
+    platform.refresh("ingestion", "transformation")
     platform.totesys("UPDATE currency SET currency_code = 'JPY' WHERE currency_id = 1")
-    platform.run("ingestion", "transformation")
+    platform.refresh("ingestion", "transformation")
     keys = Bucket(platform.transformation_url).objects(partition_folder("dim_currency", platform.partition))
     folder = platform.transformation_url.removeprefix("file://")
     assert [pq.ParquetFile(f"{folder}/{key}").metadata.num_rows for key in keys] == [3, 4]
 
 
 def test_a_user_asset_gets_dataframes_of_two_stages(platform: Platform) -> None:
-    platform.run("ingestion", "transformation")
+    platform.refresh("ingestion", "transformation")
     inputs: dict[str, pd.DataFrame] = {}
 
     @dg.asset(
@@ -44,7 +45,7 @@ def test_a_user_asset_gets_dataframes_of_two_stages(platform: Platform) -> None:
 
 
 def test_a_partition_that_is_not_transformed_is_named(platform: Platform) -> None:
-    platform.run("ingestion")
+    platform.refresh("ingestion")
     message = failure(platform.run("warehouse", raise_on_error=False))
     assert f"has no partition {platform.partition}: materialize it first" in message
 

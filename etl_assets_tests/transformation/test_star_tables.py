@@ -31,7 +31,8 @@ from etl_assets.transformation.transform import (
     transform,
     transform_partition,
 )
-from etl_assets_tests.harness import CATALOG, NOON, SOURCE, STAMPS, STAR, captured_rows, star_input
+from etl_assets_tests.harness import NOON, STAMPS, captured_rows
+from etl_assets_tests.pipeline import CATALOG, SOURCE, STAR, star_input
 
 ONE = datetime(2024, 8, 22, 13)
 

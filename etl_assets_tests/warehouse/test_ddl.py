@@ -17,13 +17,14 @@ from etl_assets.transformation import STAR_TABLES
 from etl_assets.transformation.star_table import with_descriptions
 from etl_assets.warehouse.ddl import add_foreign_keys, comments, create_missing
 from etl_assets.warehouse.documentation import documentation
-from etl_assets_tests.harness import CATALOG, FACTS, ROOT, Platform, assert_warehouse_equals_totesys, new_database
+from etl_assets_tests.harness import ROOT, Platform, assert_warehouse_equals_totesys, new_database
+from etl_assets_tests.pipeline import CATALOG, FACTS
 
 
 @pytest.fixture
 def analyst(platform: Platform, server: Server) -> Iterator[Connection]:
     """A connection of a member of the role `analyst`, after a run."""
-    platform.run()
+    platform.refresh()
     name = f"ada_{platform.warehouse_url.partition('?')[0].rpartition('/')[2]}"
     platform.warehouse(f"CREATE ROLE {name} LOGIN IN ROLE analyst")
     try:
@@ -51,10 +52,10 @@ def test_an_analyst_may_read_star_tables_views_and_loads_and_nothing_else(analys
 
 
 def test_a_revoked_grant_is_restored_by_the_next_load(platform: Platform) -> None:
-    platform.run()
+    platform.refresh()
     platform.warehouse("REVOKE SELECT ON warehouse.fact_payment_current FROM analyst")
     platform.next_window()
-    platform.run()
+    platform.refresh()
     may = platform.warehouse("SELECT has_table_privilege('analyst', 'warehouse.fact_payment_current', 'SELECT')")
     assert may == [[True]]
 
@@ -68,7 +69,7 @@ def test_a_user_who_may_not_create_roles_loads_and_grants_once_a_role_exists_tha
         platform.warehouse("CREATE ROLE loader LOGIN")
         platform.warehouse("ALTER DATABASE warehouse OWNER TO loader")
         platform.environment.setenv("WAREHOUSE_DATABASE_URL", server.url("warehouse", "loader"))
-        platform.run()
+        platform.refresh()
         first = platform.partition
         assert platform.warehouse("SELECT 1 FROM pg_roles WHERE rolname = 'analyst'") == []
         platform.warehouse("CREATE ROLE analyst LOGIN")
@@ -79,7 +80,7 @@ def test_a_user_who_may_not_create_roles_loads_and_grants_once_a_role_exists_tha
         assert "nothing is granted to the role analyst, because it can log in" in " ".join(logged)
         assert platform.warehouse(privilege) == [[False]]
         platform.warehouse("ALTER ROLE analyst NOLOGIN")
-        platform.run("transformation", "warehouse", partition=first)
+        platform.refresh("transformation", "warehouse", partition=first)
         assert platform.warehouse(privilege) == [[True]]
     postgres.remove(tmp_path / "own")
 
@@ -98,7 +99,7 @@ def test_an_as_of_query_is_one_where_clause(platform: Platform) -> None:
     ):
         platform.totesys("ALTER TABLE transaction DROP CONSTRAINT IF EXISTS transaction_sales_order_id_fkey")
         platform.totesys(change)
-        platform.run(full_capture=True)
+        platform.refresh(full_capture=True)
         times.append(platform.latest_capture.captured_at)
         platform.next_window()
     assert [platform.warehouse(query, time=time) for time in times] == [[[1]], [[2]], [], [[4]]]
@@ -136,11 +137,11 @@ def test_a_bi_tool_finds_tables_views_foreign_keys_and_comments(analyst: Connect
 
 
 def test_a_comment_that_differs_is_set_again(platform: Platform) -> None:
-    platform.run()
+    platform.refresh()
     platform.warehouse("COMMENT ON COLUMN warehouse.dim_staff.first_name IS 'something else'")
     platform.warehouse("COMMENT ON VIEW warehouse.fact_payment_current IS NULL")
     platform.next_window()
-    platform.run()
+    platform.refresh()
     query = """SELECT col_description('warehouse.dim_staff'::regclass, attnum),
                      obj_description('warehouse.fact_payment_current'::regclass)
               FROM pg_attribute WHERE attrelid = 'warehouse.dim_staff'::regclass AND attname = 'first_name'"""
@@ -180,7 +181,7 @@ def test_a_warehouse_of_an_older_release_is_migrated_by_the_next_load(
     [pending] = platform.warehouse("SELECT * FROM warehouse.waiting")
     rejected = platform.warehouse("SELECT * FROM warehouse.rejected ORDER BY star_table")
 
-    platform.run()
+    platform.refresh()
 
     with connect(new) as connection:
         assert platform.warehouse(_SCHEMA) == connection.run(_SCHEMA)
@@ -191,7 +192,7 @@ def test_a_warehouse_of_an_older_release_is_migrated_by_the_next_load(
     platform.totesys("UPDATE public.currency SET currency_code = 'GBP' WHERE currency_id = 9")
     platform.totesys("UPDATE public.payment SET payment_date = '2024-08-30' WHERE payment_id = 1")
     platform.next_window()
-    platform.run()
+    platform.refresh()
 
     assert platform.warehouse("SELECT 1 FROM warehouse.pending UNION ALL SELECT 1 FROM warehouse.rejected") == []
     history = "SELECT captured_at, currency_id FROM warehouse.fact_sales_order WHERE sales_order_id = 1 ORDER BY 1"

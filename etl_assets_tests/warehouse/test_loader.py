@@ -6,41 +6,46 @@ import pytest
 
 from etl_assets.adapters.object_store import Bucket
 from etl_assets.adapters.postgres import StatementRefusedError, connect
-from etl_assets.catalog.stages import LOAD_OP
 from etl_assets.ingestion.manifest import partition_folder
+from etl_assets.schema.errors import SchemaMismatchError
 from etl_assets.transformation import STAR_TABLES
-from etl_assets_tests.harness import FACTS, LOCK_WAITERS, Platform, failed_checks, failure, until
+from etl_assets.transformation.parquet_files import NotTransformedError
+from etl_assets.warehouse.ledger import PredecessorNotLoadedError
+from etl_assets_tests.harness import LOCK_WAITERS, Platform, failed_counts, until
+from etl_assets_tests.pipeline import FACTS
 
 
 @pytest.fixture
 def loaded(platform: Platform) -> Platform:
     """The platform after a first run, in the next window."""
-    platform.run()
+    platform.refresh()
     platform.next_window()
     return platform
 
 
 def test_a_capture_whose_predecessor_is_not_loaded_fails_and_names_the_partition(loaded: Platform) -> None:
     loaded.totesys("UPDATE sales_order SET units_sold = 1 WHERE sales_order_id = 1")
-    loaded.run("ingestion", "transformation")
+    loaded.refresh("ingestion", "transformation")
     skipped = loaded.partition
     before = loaded.contents()
     loaded.next_window()
-    result = loaded.run(raise_on_error=False)
-    assert f"materialize transformation/* and warehouse/* of partition {skipped} first" in failure(result)
+    first = rf"materialize transformation/\* and warehouse/\* of partition {skipped} first"
+    with pytest.raises(PredecessorNotLoadedError, match=first):
+        loaded.refresh()
     assert loaded.contents() == before
-    loaded.run("transformation", "warehouse", partition=skipped)
-    loaded.run("warehouse")
+    loaded.refresh("transformation", "warehouse", partition=skipped)
+    loaded.refresh("warehouse")
     assert len(loaded.contents()["loads"]) == 3
 
 
 def test_a_capture_made_after_the_transformation_is_not_recorded_as_loaded(loaded: Platform) -> None:
-    loaded.run("ingestion", "transformation")
+    loaded.refresh("ingestion", "transformation")
     loaded.totesys("UPDATE sales_order SET units_sold = 1 WHERE sales_order_id = 1")
-    loaded.run("ingestion")
+    loaded.refresh("ingestion")
     late = loaded.latest_capture.id
-    assert f"lacks the captures {late}" in failure(loaded.run("warehouse", raise_on_error=False))
-    loaded.run("transformation", "warehouse")
+    with pytest.raises(NotTransformedError, match=f"lacks the captures {late}"):
+        loaded.refresh("warehouse")
+    loaded.refresh("transformation", "warehouse")
     assert late in {row[0] for row in loaded.contents()["loads"]}
 
 
@@ -48,7 +53,7 @@ def test_every_version_of_a_fact_is_kept_and_the_view_shows_the_latest(loaded: P
     [[before]] = loaded.totesys("SELECT units_sold FROM sales_order WHERE sales_order_id = 1")
     for units in (1, 2, 1):
         loaded.totesys("UPDATE sales_order SET units_sold = :units WHERE sales_order_id = 1", units=units)
-        loaded.run()
+        loaded.refresh()
         loaded.next_window()
     history = "SELECT units_sold FROM warehouse.{} WHERE sales_order_id = 1 ORDER BY captured_at"
     assert [row for [row] in loaded.warehouse(history.format("fact_sales_order"))] == [before, 1, 2, 1]
@@ -59,17 +64,17 @@ def test_a_dimension_keeps_the_latest_version_and_when_it_was_captured(loaded: P
     before = dict(loaded.warehouse("SELECT design_id, captured_at FROM warehouse.dim_design"))
     loaded.totesys("UPDATE design SET design_name = 'new' WHERE design_id = 2")
     loaded.totesys("UPDATE design SET last_updated = now() WHERE design_id = 3")  # no column of the dimension
-    loaded.run()
+    loaded.refresh()
     after = dict(loaded.warehouse("SELECT design_id, captured_at FROM warehouse.dim_design"))
     assert {key for key in after if after[key] != before[key]} == {2}
 
 
 def test_an_unchanged_row_adds_no_version_and_uses_no_record_id(loaded: Platform) -> None:
     before = loaded.warehouse("SELECT max(sales_record_id), count(*) FROM warehouse.fact_sales_order")
-    loaded.run(full_capture=True)
+    loaded.refresh(full_capture=True)
     loaded.next_window()
     loaded.totesys("UPDATE sales_order SET units_sold = 1 WHERE sales_order_id = 1")
-    loaded.run()
+    loaded.refresh()
     [[highest, count]] = loaded.warehouse("SELECT max(sales_record_id), count(*) FROM warehouse.fact_sales_order")
     assert [[highest - 1, count - 1]] == before
 
@@ -102,8 +107,9 @@ def test_tables_have_keys_comments_and_the_declared_types(loaded: Platform) -> N
 
 def test_a_warehouse_table_that_does_not_match_its_declaration_fails_the_load(loaded: Platform) -> None:
     loaded.warehouse("ALTER TABLE warehouse.dim_staff DROP COLUMN location")
-    message = failure(loaded.run(raise_on_error=False))
-    assert "warehouse does not match its declaration: column dim_staff.location is missing" in message
+    mismatch = "warehouse does not match its declaration: column dim_staff.location is missing"
+    with pytest.raises(SchemaMismatchError, match=mismatch):
+        loaded.refresh()
 
 
 def test_a_load_waits_for_another_and_does_not_wait_for_readers(loaded: Platform) -> None:
@@ -112,7 +118,7 @@ def test_a_load_waits_for_another_and_does_not_wait_for_readers(loaded: Platform
         reader.run("SELECT count(*) FROM warehouse.fact_sales_order_current")
         other.run("BEGIN")
         other.run("SELECT pg_advisory_xact_lock(hashtextextended('totesys ETL: load', 0))")
-        run = threading.Thread(target=loaded.run)
+        run = threading.Thread(target=loaded.refresh)
         run.start()
         until(lambda: reader.run(LOCK_WAITERS), seconds=30)
         other.run("COMMIT")
@@ -142,25 +148,24 @@ def test_a_deleted_fact_gets_a_tombstone_from_a_full_capture_and_returns_as_a_ne
     row = loaded.totesys("SELECT row_to_json(payment)::text FROM payment WHERE payment_id = 1")[0][0]
     current = "SELECT count(*) FROM warehouse.fact_payment_current WHERE payment_id = 1"
     loaded.totesys("DELETE FROM payment WHERE payment_id = 1")
-    loaded.run()
+    loaded.refresh()
     assert loaded.warehouse(current) == [[1]], "an incremental capture sees no deletions"
     loaded.next_window()
-    result = loaded.run(full_capture=True)
+    result = loaded.refresh(full_capture=True)
     assert loaded.warehouse(current) == [[0]]
     assert loaded.warehouse(PAYMENT_1) == [[paid, False], [paid, True]]
-    made = result.asset_materializations_for_node(LOAD_OP)
-    deleted = {event.asset_key.path[-1]: event.metadata["deleted"].value for event in made if event.asset_key}
+    deleted = {name: table.loads[0].deleted for name, table in result.items()}
     assert {table: count for table, count in deleted.items() if count} == {"fact_payment": 1}
-    assert failed_checks(result, "warehouse", "no_missed_changes") == {}
+    assert failed_counts(result, "no_missed_changes") == {}
 
     for _ in range(2):
         loaded.next_window()
-        loaded.run(full_capture=True)
+        loaded.refresh(full_capture=True)
     assert loaded.warehouse(PAYMENT_1) == [[paid, False], [paid, True]], "one tombstone"
 
     loaded.totesys("INSERT INTO payment SELECT * FROM json_populate_record(NULL::payment, CAST(:row AS json))", row=row)
     loaded.next_window()
-    loaded.run()
+    loaded.refresh()
     assert loaded.warehouse(current) == [[1]]
     assert loaded.warehouse(PAYMENT_1) == [[paid, False], [paid, True], [paid, False]]
 
@@ -168,7 +173,7 @@ def test_a_deleted_fact_gets_a_tombstone_from_a_full_capture_and_returns_as_a_ne
 def test_all_facts_of_a_truncated_table_get_tombstones_and_dimensions_keep_their_rows(loaded: Platform) -> None:
     before = loaded.row_counts()
     loaded.totesys("TRUNCATE payment")
-    loaded.run(full_capture=True)
+    loaded.refresh(full_capture=True)
     assert loaded.warehouse("SELECT count(*) FROM warehouse.fact_payment_current") == [[0]]
     after = loaded.row_counts()
     assert after["fact_payment"] == 2 * before["fact_payment"]
@@ -178,7 +183,7 @@ def test_all_facts_of_a_truncated_table_get_tombstones_and_dimensions_keep_their
 def test_a_design_deleted_in_the_source_stays_because_facts_reference_it(loaded: Platform) -> None:
     loaded.totesys("UPDATE sales_order SET design_id = 2 WHERE design_id = 1")
     loaded.totesys("DELETE FROM design WHERE design_id = 1")
-    loaded.run(full_capture=True)
+    loaded.refresh(full_capture=True)
     assert loaded.warehouse("SELECT count(*) FROM warehouse.dim_design WHERE design_id = 1") == [[1]]
 
 
@@ -186,11 +191,10 @@ def test_changes_found_only_by_a_full_capture_are_counted_and_fail_the_check(loa
     loaded.warehouse("UPDATE warehouse.fact_sales_order SET units_sold = 0 WHERE sales_order_id IN (1, 2, 3)")
     loaded.warehouse("UPDATE warehouse.dim_design SET file_name = 'wrong' WHERE design_id = 1")
     loaded.totesys("UPDATE sales_order SET units_sold = 77 WHERE sales_order_id = 3")  # the incremental capture has it
-    result = loaded.run(full_capture=True)
-    missed = failed_checks(result, "warehouse", "no_missed_changes")
-    assert missed == {"fact_sales_order": {"missed_changes": 2}, "dim_design": {"missed_changes": 1}}
+    missed = failed_counts(loaded.refresh(full_capture=True), "no_missed_changes")
+    assert missed == {"fact_sales_order": 2, "dim_design": 1}
     loaded.next_window()
-    assert failed_checks(loaded.run(full_capture=True), "warehouse", "no_missed_changes") == {}
+    assert failed_counts(loaded.refresh(full_capture=True), "no_missed_changes") == {}
     assert loaded.totesys("SELECT units_sold FROM sales_order ORDER BY sales_order_id") == loaded.warehouse(
         "SELECT units_sold FROM warehouse.fact_sales_order_current ORDER BY sales_order_id"
     )
@@ -200,10 +204,10 @@ def test_tombstones_do_not_depend_on_the_order_or_number_of_replays(loaded: Plat
     partitions = []
     for step in ("DELETE FROM payment WHERE payment_id IN (1, 2)", "DELETE FROM payment WHERE payment_id = 3"):
         loaded.totesys(step)
-        loaded.run(full_capture=True)
+        loaded.refresh(full_capture=True)
         partitions.append(loaded.partition)
         loaded.next_window()
     before = loaded.contents()
     for partition in (partitions[1], partitions[0], partitions[0], partitions[1]):
-        loaded.run("transformation", "warehouse", partition=partition)
+        loaded.refresh("transformation", "warehouse", partition=partition)
         assert loaded.contents() == before

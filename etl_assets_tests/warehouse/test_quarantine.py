@@ -1,22 +1,24 @@
 """Rows that cannot be loaded yet are kept, reported once, block no other row, and are loaded when they can be."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
-import dagster as dg
 import pandas as pd
 import pyarrow as pa
 import pytest
 
 from etl_assets.adapters.postgres import connect
-from etl_assets.catalog.stages import LOAD_OP
 from etl_assets.schema.columns import columns
 from etl_assets.schema.validation import IS_NULL
 from etl_assets.simulator.postgres import Server
 from etl_assets.transformation import STAR_TABLES
 from etl_assets.transformation.repeated_keys import REPEATED
 from etl_assets.transformation.star_table import star_table
-from etl_assets_tests.harness import Platform, assert_warehouse_equals_totesys, failed_checks, failure
+from etl_assets.warehouse.checks import LoadedTable
+from etl_assets.warehouse.loader import RowsRefusedError
+from etl_assets_tests.harness import Platform, assert_warehouse_equals_totesys, failed_counts
 
 HISTORY = "SELECT currency_id, units_sold FROM warehouse.fact_sales_order WHERE sales_order_id = 1 ORDER BY captured_at"
 
@@ -24,7 +26,7 @@ HISTORY = "SELECT currency_id, units_sold FROM warehouse.fact_sales_order WHERE 
 @pytest.fixture
 def loaded(platform: Platform) -> Platform:
     """The platform after a first run, in the next window."""
-    platform.run()
+    platform.refresh()
     platform.next_window()
     return platform
 
@@ -34,27 +36,26 @@ def with_unknown_currency(loaded: Platform) -> Platform:
     """The platform after the currency of order 1 was changed to one that ISO 4217 does not know."""
     loaded.totesys("INSERT INTO currency (currency_id, currency_code, last_updated) VALUES (9, 'XQX', now())")
     loaded.totesys("UPDATE sales_order SET currency_id = 1, units_sold = 1 WHERE sales_order_id = 1")
-    run(loaded)
+    refresh(loaded)
     loaded.totesys("UPDATE sales_order SET currency_id = 9, units_sold = 2 WHERE sales_order_id = 1")
     loaded.totesys("UPDATE sales_order SET units_sold = 2 WHERE sales_order_id = 2")
-    run(loaded)
+    refresh(loaded)
     return loaded
 
 
-def run(platform: Platform, **how: Any) -> dg.ExecuteInProcessResult:
-    result = platform.run(**how)
+def refresh(platform: Platform, **how: Any) -> Mapping[str, LoadedTable]:
+    loaded = platform.refresh(**how)
     platform.next_window()
-    return result
+    return loaded
 
 
-def reported(result: dg.ExecuteInProcessResult) -> list[dict[str, Any]]:
-    """The rows that a run reports for the first time."""
-    return [row for check in failed_checks(result, "warehouse", "no_rejected_rows").values() for row in check["first"]]
+def reported(loaded: Mapping[str, LoadedTable]) -> list[dict[str, Any]]:
+    """The rows that a load reports for the first time."""
+    return [asdict(row) for table in loaded.values() for load in table.loads for row in load.quarantined]
 
 
-def outstanding(result: dg.ExecuteInProcessResult) -> dict[str, int]:
-    checks = failed_checks(result, "warehouse", "no_rejected_rows")
-    return {table: check["outstanding"] for table, check in checks.items()}
+def outstanding(loaded: Mapping[str, LoadedTable]) -> dict[str, int]:
+    return failed_counts(loaded, "no_rejected_rows")
 
 
 def correct_currency(platform: Platform) -> None:
@@ -76,7 +77,7 @@ def test_a_pending_fact_is_loaded_with_its_own_capture_time_when_the_referenced_
 ) -> None:
     [[captured_at]] = with_unknown_currency.warehouse("SELECT captured_at FROM warehouse.pending")
     correct_currency(with_unknown_currency)
-    result = run(with_unknown_currency)
+    result = refresh(with_unknown_currency)
     assert outstanding(result) == {}
     assert with_unknown_currency.warehouse(HISTORY)[1:] == [[1, 1], [9, 2]]
     assert [captured_at] in with_unknown_currency.warehouse(
@@ -93,7 +94,7 @@ def test_a_pending_fact_is_loaded_with_its_own_capture_time_when_the_referenced_
 def assert_warehouse_equals_totesys_but_the_currency(platform: Platform) -> None:
     platform.totesys("UPDATE sales_order SET currency_id = 1 WHERE currency_id = 9")
     platform.totesys("DELETE FROM currency WHERE currency_id = 9")
-    run(platform)
+    refresh(platform)
     platform.warehouse("DELETE FROM warehouse.fact_sales_order WHERE currency_id = 9")
     platform.warehouse("DELETE FROM warehouse.dim_currency WHERE currency_id = 9")
     assert_warehouse_equals_totesys(platform)
@@ -101,9 +102,11 @@ def assert_warehouse_equals_totesys_but_the_currency(platform: Platform) -> None
 
 def test_a_change_back_while_a_version_is_pending_is_a_new_version(with_unknown_currency: Platform) -> None:
     with_unknown_currency.totesys("UPDATE sales_order SET currency_id = 1, units_sold = 1 WHERE sales_order_id = 1")
-    assert outstanding(run(with_unknown_currency)) == {"dim_currency": 1}, "the latest version of the order is loaded"
+    assert outstanding(refresh(with_unknown_currency)) == {"dim_currency": 1}, (
+        "the latest version of the order is loaded"
+    )
     correct_currency(with_unknown_currency)
-    run(with_unknown_currency)
+    refresh(with_unknown_currency)
     assert with_unknown_currency.warehouse(HISTORY)[1:] == [[1, 1], [9, 2], [1, 1]]
     current = "SELECT currency_id FROM warehouse.fact_sales_order_current WHERE sales_order_id = 1"
     assert with_unknown_currency.warehouse(current) == [[1]]
@@ -114,19 +117,19 @@ def test_every_pending_version_is_loaded(with_unknown_currency: Platform) -> Non
         with_unknown_currency.totesys(
             "UPDATE sales_order SET units_sold = :units WHERE sales_order_id = 1", units=units
         )
-        run(with_unknown_currency)
+        refresh(with_unknown_currency)
     correct_currency(with_unknown_currency)
-    run(with_unknown_currency)
+    refresh(with_unknown_currency)
     assert with_unknown_currency.warehouse(HISTORY)[1:] == [[1, 1], [9, 2], [9, 3], [9, 4]]
 
 
 def test_a_fact_deleted_while_pending_is_deleted_when_it_is_loaded(with_unknown_currency: Platform) -> None:
     with_unknown_currency.totesys("UPDATE transaction SET sales_order_id = NULL WHERE sales_order_id = 1")
     with_unknown_currency.totesys("DELETE FROM sales_order WHERE sales_order_id = 1")
-    result = run(with_unknown_currency, full_capture=True)
+    result = refresh(with_unknown_currency, full_capture=True)
     assert outstanding(result) == {"dim_currency": 1}, "a deleted row is not outstanding"
     correct_currency(with_unknown_currency)
-    run(with_unknown_currency)
+    refresh(with_unknown_currency)
     history = with_unknown_currency.warehouse(
         "SELECT currency_id, deleted FROM warehouse.fact_sales_order WHERE sales_order_id = 1 ORDER BY captured_at"
     )
@@ -146,32 +149,32 @@ def test_quarantined_rows_are_reported_once_and_the_check_fails_until_they_are_c
         loaded.totesys("INSERT INTO currency (currency_id, currency_code, last_updated) VALUES (9, 'XQX', now())")
         loaded.totesys("UPDATE sales_order SET currency_id = 9 WHERE sales_order_id = 1")
         loaded.totesys("UPDATE payment SET payment_date = 'tomorrow' WHERE payment_id = 1")
-        first = run(loaded)
+        first = refresh(loaded)
         assert sorted((row["table"], row["value"]) for row in reported(first)) == [
             ("dim_currency", None),
             ("fact_payment", "tomorrow"),
             ("fact_sales_order", "9"),
         ]
-        for again in (run(loaded), run(loaded, full_capture=True)):
+        for again in (refresh(loaded), refresh(loaded, full_capture=True)):
             assert reported(again) == []
             assert outstanding(again) == {"dim_currency": 1, "fact_payment": 1, "fact_sales_order": 1}
         late.run("ROLLBACK")
     loaded.totesys("UPDATE payment SET payment_date = 'never' WHERE payment_id = 1")
-    assert [row["value"] for row in reported(run(loaded))] == ["never"]
+    assert [row["value"] for row in reported(refresh(loaded))] == ["never"]
     loaded.totesys("UPDATE payment SET payment_date = '2024-09-01' WHERE payment_id = 1")
     correct_currency(loaded)
-    assert outstanding(run(loaded)) == {}
+    assert outstanding(refresh(loaded)) == {}
 
 
 def test_a_replay_reports_nothing_again(with_unknown_currency: Platform) -> None:
     with_unknown_currency.totesys("UPDATE payment SET payment_date = 'tomorrow' WHERE payment_id = 1")
     partition = with_unknown_currency.partition
-    run(with_unknown_currency)
+    refresh(with_unknown_currency)
     with_unknown_currency.totesys("UPDATE payment SET payment_date = '2024-09-01' WHERE payment_id = 1")
     correct_currency(with_unknown_currency)
-    run(with_unknown_currency)
+    refresh(with_unknown_currency)
     before = with_unknown_currency.contents()
-    result = with_unknown_currency.run("transformation", "warehouse", partition=partition)
+    result = with_unknown_currency.refresh("transformation", "warehouse", partition=partition)
     assert (reported(result), outstanding(result)) == ([], {})
     assert with_unknown_currency.contents() == before
 
@@ -179,8 +182,8 @@ def test_a_replay_reports_nothing_again(with_unknown_currency: Platform) -> None
 def test_a_rejected_row_is_not_treated_as_deleted(loaded: Platform) -> None:
     loaded.totesys("UPDATE payment SET payment_date = 'tomorrow' WHERE payment_id = 1")
     loaded.totesys("UPDATE sales_order SET created_at = 'infinity' WHERE sales_order_id = 1")
-    run(loaded)
-    run(loaded, full_capture=True)
+    refresh(loaded)
+    refresh(loaded, full_capture=True)
     for fact, key in (("fact_payment", "payment_id"), ("fact_sales_order", "sales_order_id")):
         assert loaded.warehouse(f"SELECT count(*) FROM warehouse.{fact}_current WHERE {key} = 1") == [[1]]
         assert loaded.warehouse(f"SELECT count(*) FROM warehouse.{fact} WHERE deleted") == [[0]]
@@ -188,10 +191,10 @@ def test_a_rejected_row_is_not_treated_as_deleted(loaded: Platform) -> None:
 
 def test_a_deleted_rejected_row_is_cleared_by_the_next_full_capture(loaded: Platform) -> None:
     loaded.totesys("UPDATE payment SET payment_date = 'tomorrow' WHERE payment_id = 1")
-    run(loaded)
+    refresh(loaded)
     loaded.totesys("DELETE FROM payment WHERE payment_id = 1")
-    assert outstanding(run(loaded)) == {"fact_payment": 1}
-    assert outstanding(run(loaded, full_capture=True)) == {}
+    assert outstanding(refresh(loaded)) == {"fact_payment": 1}
+    assert outstanding(refresh(loaded, full_capture=True)) == {}
     assert loaded.warehouse("SELECT 1 FROM warehouse.fact_payment_current WHERE payment_id = 1") == []
 
 
@@ -200,19 +203,19 @@ def test_a_rejected_department_blocks_only_its_staff_until_it_is_corrected(loade
         "UPDATE department SET department_name = 'Vending', last_updated = 'infinity' WHERE department_id = 3"
     )
     members = {key for [key] in loaded.totesys("SELECT staff_id FROM staff WHERE department_id = 3")}
-    rows = reported(run(loaded))
+    rows = reported(refresh(loaded))
     assert {row["key"] for row in rows if row["table"] == "dim_staff"} == {f'{{"staff_id": {key}}}' for key in members}
     assert [row["value"] for row in rows if row["table"] == "department"] == ["infinity"]
     loaded.totesys("UPDATE department SET last_updated = now() WHERE department_id = 3")
-    run(loaded)
-    assert outstanding(run(loaded, full_capture=True)) == {}
+    refresh(loaded)
+    assert outstanding(refresh(loaded, full_capture=True)) == {}
     assert_warehouse_equals_totesys(loaded)
 
 
 def test_a_fact_whose_key_does_not_resolve_is_pending_and_reported(loaded: Platform) -> None:
     loaded.totesys("ALTER TABLE sales_order DROP CONSTRAINT sales_order_design_id_fkey")
     loaded.totesys("UPDATE sales_order SET design_id = 999999 WHERE sales_order_id = 1")
-    assert reported(run(loaded)) == [
+    assert reported(refresh(loaded)) == [
         {
             "table": "fact_sales_order",
             "key": '{"sales_order_id": 1}',
@@ -238,13 +241,13 @@ def test_nothing_is_deleted_while_a_rejected_row_cannot_be_matched_to_a_fact(pla
     buckets = platform.buckets_url
     stars = (*STAR_TABLES, fact_receipt)
     wider = Platform(platform.totesys_url, platform.warehouse_url, buckets, platform.environment, star_tables=stars)
-    run(wider)
+    refresh(wider)
     wider.totesys("UPDATE payment SET created_at = 'infinity' WHERE payment_id = 1")
     wider.totesys("DELETE FROM payment WHERE payment_id = 2")
-    run(wider, full_capture=True)
+    refresh(wider, full_capture=True)
     assert wider.warehouse("SELECT count(*) FROM warehouse.fact_receipt WHERE deleted") == [[0]]
     wider.totesys("UPDATE payment SET created_at = now() WHERE payment_id = 1")
-    run(wider, full_capture=True)
+    refresh(wider, full_capture=True)
     assert wider.warehouse("SELECT receipt_id FROM warehouse.fact_receipt WHERE deleted") == [[2]]
 
 
@@ -257,23 +260,18 @@ def test_thousands_of_pending_rows_do_not_stall_a_load(loaded: Platform) -> None
            FROM sales_order, generate_series(100001, 108000) AS number WHERE sales_order_id = 1"""
     )
     for how in ({}, {"full_capture": True}):
-        result = run(loaded, **how)
-        [made] = [
-            event
-            for event in result.asset_materializations_for_node(LOAD_OP)
-            if event.asset_key and event.asset_key.path[-1] == "fact_sales_order"
-        ]
-        assert float(str(made.metadata["seconds_write"].value)) < 15, "50 s if each row scanned all pending ones"
+        [load] = refresh(loaded, **how)["fact_sales_order"].loads
+        assert load.seconds_write < 15, "50 s if each row scanned all pending ones"
     assert loaded.warehouse("SELECT count(*) FROM warehouse.pending") == [[4000]]
 
 
 def test_a_rerun_reports_what_a_run_that_died_after_its_load_did_not(loaded: Platform) -> None:
     loaded.warehouse("UPDATE warehouse.fact_sales_order SET units_sold = 0 WHERE sales_order_id = 1")
     loaded.totesys("UPDATE payment SET payment_date = 'tomorrow' WHERE payment_id = 1")
-    loaded.run(full_capture=True)
-    again = loaded.run("warehouse")
+    loaded.refresh(full_capture=True)
+    again = loaded.refresh("warehouse")
     assert [row["value"] for row in reported(again)] == ["tomorrow"]
-    assert failed_checks(again, "warehouse", "no_missed_changes") == {"fact_sales_order": {"missed_changes": 1}}
+    assert failed_counts(again, "no_missed_changes") == {"fact_sales_order": 1}
 
 
 REPEATED_IN = ("sales_order", "design", "payment", "department")
@@ -296,11 +294,11 @@ def mend_primary_keys(platform: Platform) -> None:
 
 def test_rows_of_a_key_that_the_source_repeats_wait_until_a_capture_has_it_once(platform: Platform) -> None:
     platform.totesys("UPDATE staff SET department_id = 2 WHERE staff_id IN (3, 4)")
-    platform.run()
+    platform.refresh()
     platform.next_window()
     before = platform.row_counts()
     lose_primary_keys(platform)
-    first = run(platform)
+    first = refresh(platform)
     assert {(row["table"], row["key"], row["value"], row["reason"]) for row in reported(first)} == {
         ("fact_sales_order", '{"sales_order_id": 2}', "2", REPEATED),
         ("fact_payment", '{"payment_id": 2}', "2", REPEATED),
@@ -308,17 +306,17 @@ def test_rows_of_a_key_that_the_source_repeats_wait_until_a_capture_has_it_once(
         ("department", '{"department_id": 2}', "2", REPEATED),
         *(("dim_staff", f'{{"staff_id": {staff}}}', None, IS_NULL) for staff in staff_of_department(platform, 2)),
     }
-    assert failed_checks(first, "warehouse", "rows_match_capture") == {}
+    assert failed_counts(first, "rows_match_capture") == {}
     assert platform.row_counts() == before, "the versions loaded before are kept"
     platform.totesys("UPDATE purchase_order SET item_quantity = 7 WHERE purchase_order_id = 1")
-    full = run(platform, full_capture=True)
+    full = refresh(platform, full_capture=True)
     assert reported(full) == [], "they are reported once"
-    assert failed_checks(full, "warehouse", "rows_match_capture") == {}
+    assert failed_counts(full, "rows_match_capture") == {}
     assert platform.warehouse(
         "SELECT item_quantity FROM warehouse.fact_purchase_order_current WHERE purchase_order_id = 1"
     ) == [[7]]
     mend_primary_keys(platform)
-    mended = run(platform, full_capture=True)
+    mended = refresh(platform, full_capture=True)
     assert outstanding(mended) == {}
     assert platform.warehouse("SELECT * FROM warehouse.rejected") == []
     assert_warehouse_equals_totesys(platform)
@@ -333,7 +331,7 @@ def test_every_row_of_a_repeated_key_is_kept_in_the_quarantine(loaded: Platform)
     loaded.totesys("ALTER TABLE sales_order DROP CONSTRAINT sales_order_pkey CASCADE")
     loaded.totesys("INSERT INTO sales_order SELECT * FROM sales_order WHERE sales_order_id = 2")
     loaded.totesys("UPDATE sales_order SET units_sold = CAST(substring(ctid::text FROM ',(.*)\\)') AS integer)")
-    run(loaded)
+    refresh(loaded)
     [[rows]] = loaded.warehouse('SELECT "row" FROM warehouse.rejected')
     units = [[units] for [units] in loaded.totesys("SELECT units_sold FROM sales_order WHERE sales_order_id = 2")]
     assert sorted([json.loads(row)["units_sold"]] for row in rows.split("\n")) == sorted(units)
@@ -361,16 +359,16 @@ def test_a_row_that_a_rule_of_the_warehouse_refuses_waits_and_blocks_no_other(
     loaded.warehouse(rule)
     loaded.totesys("UPDATE staff SET first_name = 'Zaphod' WHERE staff_id = 1")
     loaded.totesys("UPDATE staff SET first_name = 'Arthur' WHERE staff_id IN (2, 3)")
-    result = run(loaded)
+    result = refresh(loaded)
     assert [(row["table"], row["key"], row["reason"]) for row in reported(result)] == [
         ("dim_staff", '{"staff_id": 1}', f"is refused by the warehouse: {refusal}")
     ]
     assert "Zaphod" not in repr(reported(result))
     assert loaded.warehouse("SELECT staff_id FROM warehouse.dim_staff WHERE first_name = 'Arthur'") == [[2], [3]]
-    again = run(loaded, full_capture=True)
+    again = refresh(loaded, full_capture=True)
     assert (reported(again), outstanding(again)) == ([], {"dim_staff": 1})
     loaded.totesys("UPDATE staff SET first_name = 'Ford' WHERE staff_id = 1")
-    assert outstanding(run(loaded)) == {}
+    assert outstanding(refresh(loaded)) == {}
     assert_warehouse_equals_totesys(loaded)
 
 
@@ -378,12 +376,12 @@ def test_a_refused_row_is_loaded_by_a_replay_once_the_rule_is_gone(loaded: Platf
     loaded.warehouse("ALTER TABLE warehouse.fact_payment ADD CONSTRAINT cheap CHECK (payment_amount < 5000) NOT VALID")
     loaded.totesys("UPDATE payment SET payment_amount = 5000 + payment_id WHERE payment_id <= 3")
     partition = loaded.partition
-    run(loaded)
+    refresh(loaded)
     assert loaded.warehouse("SELECT key FROM warehouse.rejected ORDER BY key") == [
         [{"payment_id": number}] for number in (1, 2, 3)
     ]
     loaded.warehouse("ALTER TABLE warehouse.fact_payment DROP CONSTRAINT cheap")
-    assert outstanding(loaded.run("transformation", "warehouse", partition=partition)) == {}
+    assert outstanding(loaded.refresh("transformation", "warehouse", partition=partition)) == {}
     assert_warehouse_equals_totesys(loaded)
 
 
@@ -394,10 +392,11 @@ def test_a_rule_that_refuses_many_rows_fails_the_load_and_loses_nothing(loaded: 
         "jsonb_build_object('purchase_order_id', 10000 + n))).* "
         "FROM purchase_order, generate_series(1, 1100) n WHERE purchase_order_id = 1"
     )
-    result = loaded.run(raise_on_error=False)
-    assert "the warehouse refuses more than 1,000 rows of fact_purchase_order: new row for relation" in failure(result)
+    refused = "the warehouse refuses more than 1,000 rows of fact_purchase_order: new row for relation"
+    with pytest.raises(RowsRefusedError, match=refused):
+        loaded.refresh()
     loaded.warehouse("ALTER TABLE warehouse.fact_purchase_order DROP CONSTRAINT fact_purchase_order_item_code_check")
-    run(loaded)
+    refresh(loaded)
     assert_warehouse_equals_totesys(loaded)
 
 
@@ -409,11 +408,11 @@ def test_a_value_that_the_warehouse_cannot_store_waits_and_blocks_no_other(
     platform = Platform(totesys_url, server.url("in_latin1"), bucket_url, monkeypatch)
     platform.totesys("UPDATE design SET design_name = 'Größe' WHERE design_id = 1")
     platform.totesys("UPDATE design SET design_name = '10 € ☂' WHERE design_id = 2")
-    first = run(platform)
+    first = refresh(platform)
     assert [(row["table"], row["column"], row["value"]) for row in reported(first) if row["table"] == "dim_design"] == [
         ("dim_design", "design_name", "10 \\u20ac \\u2602")
     ]
     assert platform.warehouse("SELECT design_name FROM warehouse.dim_design WHERE design_id = 1") == [["Größe"]]
     platform.totesys("UPDATE design SET design_name = '10 EUR' WHERE design_id = 2")
-    assert outstanding(run(platform)) == {}
+    assert outstanding(refresh(platform)) == {}
     assert_warehouse_equals_totesys(platform)
