@@ -26,7 +26,7 @@ def test_the_warehouse_equals_totesys_after_a_run_and_after_edits(any_platform: 
     platform.run()
     assert_warehouse_equals_totesys(platform)
     before = platform.contents()
-    platform.run()
+    platform.refresh()
     assert_only_loads_changed(before, platform.contents())
     with connect(platform.totesys_url) as connection:
         totesys = Totesys(connection, seed=7)
