@@ -9,4 +9,5 @@ balancer      = { host = "dagster.dev.example.com", certificate_arn = "arn:aws:a
 storage   = { kept = false }
 warehouse = { kept = false }
 
+few_runs = true # the quota of a new account
 settings = { AUTOMATION = "off" }

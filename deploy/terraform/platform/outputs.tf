@@ -1,16 +1,16 @@
 locals {
   # as the CLI of AWS reads it
-  network_of_a_task = "awsvpcConfiguration={subnets=[${join(",", module.network.private_subnet_ids)}],securityGroups=[%s]}"
+  network_of_a_task = "awsvpcConfiguration={subnets=[${join(",", module.network.task_subnet_ids)}],securityGroups=[%s],assignPublicIp=${var.network.public_tasks ? "ENABLED" : "DISABLED"}}"
 }
 
 output "url" {
-  description = "URL of the UI."
-  value       = "https://${var.balancer.host}"
+  description = "URL of the UI; without a load balancer, that at the end of the tunnel."
+  value       = local.url
 }
 
 output "login_redirect_uri" {
   description = "The redirect URI to register for the login, at the identity provider."
-  value       = "https://${var.balancer.host}/oauth2/idpresponse"
+  value       = "${local.url}/oauth2/idpresponse"
 }
 
 output "shell_network" {
@@ -19,8 +19,8 @@ output "shell_network" {
 }
 
 output "tunnel_network" {
-  description = "Where `tunnel` is started; empty if the warehouse is elsewhere."
-  value       = var.warehouse == null ? "" : format(local.network_of_a_task, lookup(module.network.security_group_ids, "tunnel", ""))
+  description = "Where `tunnel` is started; empty if it has nowhere to lead to."
+  value       = [for group in [lookup(module.network.security_group_ids, "tunnel", "")] : group == "" ? "" : format(local.network_of_a_task, group)][0]
 }
 
 output "warehouse_host_name" {
@@ -29,8 +29,8 @@ output "warehouse_host_name" {
 }
 
 output "balancer_host_name" {
-  description = "The host name that the UI's host name must be an alias of."
-  value       = module.services.balancer.host_name
+  description = "The host name that the UI's host name must be an alias of; empty without a load balancer."
+  value       = join("", module.services.balancer[*].host_name)
 }
 
 output "cluster" {

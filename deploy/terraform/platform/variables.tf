@@ -28,6 +28,8 @@ variable "network" {
   description = <<-EOT
     cidr: the address range of the VPC.
     nat_gateway: whether tasks can reach the internet, about 37 USD per month. Needed if totesys is there.
+    public_tasks: whether tasks reach the internet by public addresses of their own, about 4 USD per month each, to which
+      nobody can connect. Then neither a NAT gateway nor endpoints are needed.
     interface_endpoints: AWS services reached without it, about 8 USD per month, service and zone. Only one of the two is
       needed: without a NAT gateway, all of those that the platform uses.
     routes: ways to other networks, such as that of totesys: by address range, the ID of a peering connection, transit
@@ -37,6 +39,7 @@ variable "network" {
   type = object({
     cidr                = optional(string, "10.20.0.0/16")
     nat_gateway         = optional(bool, true)
+    public_tasks        = optional(bool, false)
     interface_endpoints = optional(set(string), [])
     routes              = optional(map(string), {})
     existing = optional(object({
@@ -48,10 +51,10 @@ variable "network" {
   default = {}
 
   validation {
-    condition = var.network.existing != null || var.network.nat_gateway || length(setsubtract([
+    condition = var.network.existing != null || var.network.nat_gateway || var.network.public_tasks || length(setsubtract([
       "ec2", "ecr.api", "ecr.dkr", "ecs", "logs", "monitoring", "secretsmanager", "sns", "ssmmessages",
     ], var.network.interface_endpoints)) == 0
-    error_message = "Without a NAT gateway, tasks reach AWS through interface_endpoints only: ec2, ecr.api, ecr.dkr, ecs, logs, monitoring, secretsmanager, sns and ssmmessages."
+    error_message = "Without a NAT gateway or public_tasks, tasks reach AWS through interface_endpoints only: ec2, ecr.api, ecr.dkr, ecs, logs, monitoring, secretsmanager, sns and ssmmessages."
   }
 
   validation {
@@ -85,14 +88,23 @@ variable "allowed_cidrs" {
   default     = []
 
   validation {
-    condition     = var.login != null || var.balancer.internal || alltrue([for cidr in var.allowed_cidrs : tonumber(split("/", cidr)[1]) >= 16])
+    condition     = var.login != null || try(var.balancer.internal, true) || alltrue([for cidr in var.allowed_cidrs : tonumber(split("/", cidr)[1]) >= 16])
     error_message = "Dagster's UI has no login of its own: set login, make the balancer internal, or admit ranges of /16 or narrower only."
+  }
+
+  validation {
+    condition     = var.balancer != null || (length(var.allowed_cidrs) == 0 && var.login == null)
+    error_message = "Without a balancer, allowed_cidrs and login let nobody in."
   }
 }
 
 variable "balancer" {
-  description = "The load balancer: the UI's host name, the ACM certificate for it, and whether it is reachable within the VPC only."
+  description = <<-EOT
+    The load balancer: the UI's host name, the ACM certificate for it, and whether it is reachable within the VPC only.
+    Null: none, and `deploy/deploy ENV tunnel ui` leads to the UI.
+  EOT
   type        = object({ host = string, certificate_arn = string, internal = optional(bool, false) })
+  default     = null
 }
 
 variable "login" {
@@ -110,8 +122,38 @@ variable "login" {
   default = null
 }
 
+variable "together" {
+  description = <<-EOT
+    Whether the services are containers of one task, of the size of `daemon`, in which runs are processes, two at most at a
+    time. Enough for some dozens of orders a day; a deployment interrupts runs, which then start again.
+  EOT
+  type        = bool
+  default     = false
+}
+
+variable "few_runs" {
+  description = "Whether three runs at most are tasks at the same time, instead of ten: for an account with a small quota."
+  type        = bool
+  default     = false
+}
+
+variable "monitoring" {
+  description = <<-EOT
+    container_insights: CloudWatch's metrics of tasks. Without them, alarms count samples of the CPU of services.
+    dashboard: one page of CloudWatch, 3 USD per month.
+    stand_ins: alarms on failed steps and on missing or late loads for the time in which the sensor `alerts` is silent, 4 USD
+      per month. Without them, the alarm on its silence is all that speaks meanwhile.
+  EOT
+  type = object({
+    container_insights = optional(bool, true)
+    dashboard          = optional(bool, true)
+    stand_ins          = optional(bool, true)
+  })
+  default = {}
+}
+
 variable "storage" {
-  description = "The RDS PostgreSQL instance of Dagster's storage; see modules/database."
+  description = "The RDS PostgreSQL instance of Dagster's storage; null: a database in that of the warehouse. See modules/database."
   type = object({
     class            = optional(string, "db.t4g.micro")
     storage          = optional(number, 20)
@@ -122,6 +164,11 @@ variable "storage" {
     password_version = optional(number, 1)
   })
   default = {}
+
+  validation {
+    condition     = var.storage != null || (var.warehouse != null && var.together)
+    error_message = "Without storage, Dagster's database is in the warehouse created here, and made there by the task of all services: set warehouse and together."
+  }
 }
 
 variable "warehouse" {

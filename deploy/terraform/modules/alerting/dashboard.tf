@@ -7,13 +7,13 @@ locals {
       "Rows loaded"                  = { statistic = "Sum", metrics = [[var.name, "RowsLoaded"]] }
       "Seconds from capture to load" = { statistic = "Maximum", metrics = [[var.name, "SecondsFromCaptureToLoad"]] }
       "Failed steps, critical lines" = { statistic = "Sum", metrics = [for metric in concat(values(local.failed_steps), ["CriticalLines"]) : [var.name, metric]] }
-      "Running tasks" = { statistic = "Maximum", metrics = [
-        for service in var.services : ["ECS/ContainerInsights", "RunningTaskCount", "ClusterName", var.cluster, "ServiceName", service]
-      ] }
-      "Requests to the UI, and errors" = { statistic = "Sum", metrics = [
-        for metric in ["RequestCount", "HTTPCode_Target_5XX_Count", "HTTPCode_ELB_5XX_Count"] : ["AWS/ApplicationELB", metric, "LoadBalancer", var.balancer.suffix]
+      "Running tasks" = { statistic = local.running_tasks.statistic, metrics = [
+        for service in var.services : [local.running_tasks.namespace, local.running_tasks.name, "ClusterName", var.cluster, "ServiceName", service]
       ] }
     },
+    { for balancer in var.balancer[*] : "Requests to the UI, and errors" => { statistic = "Sum", metrics = [
+      for metric in ["RequestCount", "HTTPCode_Target_5XX_Count", "HTTPCode_ELB_5XX_Count"] : ["AWS/ApplicationELB", metric, "LoadBalancer", balancer.suffix]
+    ] } },
     { for metric, title in {
       CPUUtilization      = "CPU of databases, %"
       CPUCreditBalance    = "CPU credits of databases"
@@ -25,6 +25,7 @@ locals {
 }
 
 resource "aws_cloudwatch_dashboard" "this" {
+  count          = var.monitoring.dashboard ? 1 : 0
   dashboard_name = var.name
   dashboard_body = jsonencode({ widgets = concat(
     [{

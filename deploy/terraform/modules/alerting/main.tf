@@ -26,8 +26,18 @@ variable "services" {
   type        = set(string)
 }
 
+variable "part_of_runs" {
+  description = "The part whose log group has the lines of runs."
+  type        = string
+}
+
+variable "monitoring" {
+  description = "Whether there are the metrics of Container Insights, a dashboard, and alarms that stand in for a silent sensor."
+  type        = object({ container_insights = bool, dashboard = bool, stand_ins = bool })
+}
+
 variable "balancer" {
-  description = "Names of the load balancer and its targets in metrics."
+  description = "Names of the load balancer and its targets in metrics. Null: none."
   type        = object({ suffix = string, target_group = string })
 }
 
@@ -49,19 +59,22 @@ variable "late_after_minutes" {
 locals {
   failed_steps = { for stage in ["ingestion", "transformation", "warehouse", "reports"] : stage => "Failed${title(stage)}Steps" }
 
+  # by part, the alarm on the service that it belongs to: the daemon's, if the services are one task
+  absence = { for part in ["code-server", "daemon", "webserver"] : part => "no-${contains(var.services, part) ? part : "daemon"}" }
+
   # Every line of every log is JSON (etl_assets/adapters/json_lines.py).
   filters = concat(
     # the sensor has sent what it logs
     [for part in keys(var.log_groups) : { metric = "CriticalLines", part = part
     pattern = "{ ($.level = \"CRITICAL\") && ($.logger != \"etl_assets.alerts\") }" }],
-    [for stage, metric in local.failed_steps : { metric = metric, part = "run"
+    [for stage, metric in local.failed_steps : { metric = metric, part = var.part_of_runs
     pattern = "{ ($.event = \"STEP_FAILURE\") && ($.stage = \"${stage}\") }" }],
     [{ metric = "DeliveredAlerts", part = "code-server", pattern = "{ $.event = \"ALERTS_DELIVERED\" }" }],
   )
 
   # datapoints: of `periods`, how many must breach; without it, all.
   # with, without: the alarm speaks only while those alarms are in ALARM, or are not.
-  alarms = merge(
+  all_alarms = merge(
     {
       critical = {
         description = "A log contains a line of level CRITICAL, which a person must act on."
@@ -81,7 +94,7 @@ locals {
         seconds     = 60
         periods     = 10
         missing     = "breaching"
-        without     = ["no-daemon", "no-code-server"]
+        without     = distinct([local.absence["daemon"], local.absence["code-server"]])
       }
       no-loads = {
         description = "Nothing was loaded for ${var.late_after_minutes} minutes, and the alerts sensor is silent."
@@ -103,21 +116,6 @@ locals {
         missing     = "notBreaching"
         with        = ["alerts-silent"]
       }
-      unhealthy-webserver = {
-        description = "The load balancer finds no healthy webserver."
-        metric = {
-          namespace  = "AWS/ApplicationELB"
-          name       = "HealthyHostCount"
-          statistic  = "Maximum"
-          dimensions = { LoadBalancer = var.balancer.suffix, TargetGroup = var.balancer.target_group }
-        }
-        is        = "LessThanThreshold"
-        threshold = 1
-        seconds   = 60
-        periods   = 10
-        missing   = "breaching"
-        without   = ["no-webserver"]
-      }
     },
     { for stage, metric in local.failed_steps : "failed-${stage}" => {
       description = "A step of ${stage} failed, after its retries, and the alerts sensor is silent."
@@ -132,31 +130,47 @@ locals {
     } },
     { for service in var.services : "no-${service}" => {
       description = "No task of the service ${service} ran for six of twelve minutes."
+      metric      = merge(local.running_tasks, { dimensions = { ClusterName = var.cluster, ServiceName = service } })
+      is          = "LessThanThreshold"
+      threshold   = 1
+      seconds     = 60
+      periods     = 12
+      datapoints  = 6 # so it ends when the service is back for six minutes
+      missing     = "breaching"
+    } },
+    { for balancer in var.balancer[*] : "unhealthy-webserver" => {
+      description = "The load balancer finds no healthy webserver."
       metric = {
-        namespace  = "ECS/ContainerInsights"
-        name       = "RunningTaskCount"
+        namespace  = "AWS/ApplicationELB"
+        name       = "HealthyHostCount"
         statistic  = "Maximum"
-        dimensions = { ClusterName = var.cluster, ServiceName = service }
+        dimensions = { LoadBalancer = balancer.suffix, TargetGroup = balancer.target_group }
       }
-      is         = "LessThanThreshold"
-      threshold  = 1
-      seconds    = 60
-      periods    = 12
-      datapoints = 6 # so it ends when the service is back for six minutes
-      missing    = "breaching"
+      is        = "LessThanThreshold"
+      threshold = 1
+      seconds   = 60
+      periods   = 10
+      missing   = "breaching"
+      without   = [local.absence["webserver"]]
     } },
     { for origin, metric in { webserver = "HTTPCode_Target_5XX_Count", balancer = "HTTPCode_ELB_5XX_Count" } : "errors-of-${origin}" => {
       description                       = "The ${origin} answered ten requests with an error (5xx) in each of three times five minutes."
-      metric                            = { namespace = "AWS/ApplicationELB", name = metric, statistic = "Sum", dimensions = { LoadBalancer = var.balancer.suffix } }
+      metric                            = { namespace = "AWS/ApplicationELB", name = metric, statistic = "Sum", dimensions = { LoadBalancer = try(var.balancer.suffix, null) } }
       is                                = "GreaterThanOrEqualToThreshold"
       threshold                         = 10
       seconds                           = 300
       periods                           = 3 # by then it is known whether there is a webserver at all
       missing                           = "notBreaching"
-      without                           = ["no-webserver", "unhealthy-webserver"]
-    } },
+      without                           = [local.absence["webserver"], "unhealthy-webserver"]
+    } if var.balancer != null },
     local.database_alarms,
   )
+  alarms = { for name, alarm in local.all_alarms : name => alarm if var.monitoring.stand_ins || !can(alarm.with) }
+
+  # Every running task sends a sample of its CPU per minute, which costs nothing.
+  running_tasks = var.monitoring.container_insights ? {
+    namespace = "ECS/ContainerInsights", name = "RunningTaskCount", statistic = "Maximum"
+  } : { namespace = "AWS/ECS", name = "CPUUtilization", statistic = "SampleCount" }
 
   conditional = { for name, alarm in local.alarms : name => alarm if can(alarm.with) || can(alarm.without) }
   silent      = var.automated ? [] : ["no-loads"]

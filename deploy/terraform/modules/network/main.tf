@@ -1,10 +1,12 @@
-# A VPC whose tasks have no public address, or an existing VPC; and which part may connect to which.
+# A VPC, or an existing one; and which part may connect to which. Nothing connects from outside to a task, even if it has a
+# public address.
 
 locals {
   made     = var.existing == null
   vpc_id   = local.made ? aws_vpc.this[0].id : var.existing.vpc_id
   private  = local.made ? values(aws_subnet.private)[*].id : var.existing.private_subnet_ids
   public   = local.made ? values(aws_subnet.public)[*].id : var.existing.public_subnet_ids
+  tasks    = var.public_tasks ? aws_route_table.public : aws_route_table.private
   zones    = local.made ? toset(slice(data.aws_availability_zones.this[0].names, 0, 2)) : toset([])
   numbered = { for number, zone in sort(local.zones) : zone => number }
 }
@@ -112,7 +114,7 @@ resource "aws_route" "through_the_nat_gateway" {
 # To a network that is connected by hand: a peering connection, a transit gateway or a VPN.
 resource "aws_route" "to_another_network" {
   for_each                  = local.made ? var.routes : {}
-  route_table_id            = aws_route_table.private[0].id
+  route_table_id            = local.tasks[0].id
   destination_cidr_block    = each.key
   vpc_peering_connection_id = startswith(each.value, "pcx-") ? each.value : null
   transit_gateway_id        = startswith(each.value, "tgw-") ? each.value : null
@@ -124,7 +126,7 @@ resource "aws_vpc_endpoint" "s3" {
   vpc_id            = local.vpc_id
   service_name      = "com.amazonaws.${data.aws_region.this.name}.s3"
   vpc_endpoint_type = "Gateway"
-  route_table_ids   = [aws_route_table.private[0].id]
+  route_table_ids   = [local.tasks[0].id]
   tags              = { Name = "${var.name}-s3" }
 }
 

@@ -3,8 +3,13 @@ output "vpc_id" {
   value       = local.vpc_id
 }
 
+output "task_subnet_ids" {
+  description = "Subnets of the tasks."
+  value       = var.public_tasks ? local.public : local.private
+}
+
 output "private_subnet_ids" {
-  description = "Subnets of the tasks and databases."
+  description = "Subnets of the databases."
   value       = local.private
 }
 

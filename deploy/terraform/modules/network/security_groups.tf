@@ -1,29 +1,30 @@
 locals {
   # Runs share the daemon's group: EcsRunLauncher starts them in the network of the daemon's own task.
-  parts = toset(["code-server", "daemon", "webserver"])
+  parts = toset(var.together ? ["daemon"] : ["code-server", "daemon", "webserver"])
 
-  # Who may connect to the warehouse, if it is here. Readers are outside, or come through the tunnel.
-  warehouse = var.warehouse ? ["code-server", "daemon", "tunnel"] : []
+  # those that capture and load; who may connect to the warehouse, if it is here: readers are outside, or come by the tunnel
+  movers    = setintersection(local.parts, ["code-server", "daemon"])
+  warehouse = var.warehouse ? setunion(local.movers, ["tunnel"]) : []
+
+  storage = var.storage ? "database" : "warehouse"
+  to_ui   = var.balancer ? "balancer" : "tunnel"
 
   # from → to, and the port
   connections = merge(
-    { for part in local.parts : "${part} to database" => { from = part, to = "database", port = 5432 } },
+    { for part in local.parts : "${part} to ${local.storage}" => { from = part, to = local.storage, port = 5432 } },
     local.made ? { for part in local.https : "${part} to endpoints" => { from = part, to = "endpoints", port = 443 } if part != "balancer" } : {},
     { for part in local.warehouse : "${part} to warehouse" => { from = part, to = "warehouse", port = 5432 } },
-    {
-      "daemon to code-server"    = { from = "daemon", to = "code-server", port = 4000 }
-      "webserver to code-server" = { from = "webserver", to = "code-server", port = 4000 }
-      "balancer to webserver"    = { from = "balancer", to = "webserver", port = 3000 }
-    },
+    { for part in ["daemon", "webserver"] : "${part} to code-server" => { from = part, to = "code-server", port = 4000 } if !var.together },
+    { "${local.to_ui} to webserver" = { from = local.to_ui, to = var.together ? "daemon" : "webserver", port = 3000 } },
   )
   # to AWS, through the S3 gateway endpoint and the NAT gateway; for the load balancer, to the identity provider
-  https = setunion(local.parts, ["balancer"], var.warehouse ? ["tunnel"] : [])
+  https = setunion(local.parts, [local.to_ui], var.warehouse ? ["tunnel"] : [])
   # from a part to totesys
-  captures = setproduct(["code-server", "daemon"], var.totesys.cidrs)
+  captures = setproduct(local.movers, var.totesys.cidrs)
 }
 
 resource "aws_security_group" "this" {
-  for_each    = setunion(local.https, ["database"], local.made ? ["endpoints"] : [], var.warehouse ? ["warehouse"] : [])
+  for_each    = setunion(local.https, [local.storage], local.made ? ["endpoints"] : [], var.warehouse ? ["warehouse"] : [])
   name        = "${var.name}-${each.key}"
   description = "totesys ETL: ${each.key}"
   vpc_id      = local.vpc_id

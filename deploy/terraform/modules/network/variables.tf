@@ -18,6 +18,11 @@ variable "nat_gateway" {
   type        = bool
 }
 
+variable "public_tasks" {
+  description = "Whether tasks have public addresses, and reach the internet by them."
+  type        = bool
+}
+
 variable "interface_endpoints" {
   description = "AWS services reached without leaving the VPC."
   type        = set(string)
@@ -36,6 +41,21 @@ variable "allowed_cidrs" {
 variable "routes" {
   description = "Ways to other networks: by address range, the ID of a peering connection, transit gateway or virtual private gateway."
   type        = map(string)
+}
+
+variable "together" {
+  description = "Whether the services are one task, that of the daemon."
+  type        = bool
+}
+
+variable "balancer" {
+  description = "Whether the UI is behind a load balancer. Otherwise, the tunnel leads to it."
+  type        = bool
+}
+
+variable "storage" {
+  description = "Whether Dagster's database has an instance of its own, besides the warehouse."
+  type        = bool
 }
 
 variable "warehouse" {

@@ -2,6 +2,8 @@
 # TLS only, from the given addresses or through a login.
 
 resource "aws_lb" "this" {
+  count = var.balancer == null ? 0 : 1
+
   name                       = var.name
   internal                   = var.balancer.internal
   load_balancer_type         = "application"
@@ -11,6 +13,8 @@ resource "aws_lb" "this" {
 }
 
 resource "aws_lb_target_group" "webserver" {
+  count = var.balancer == null ? 0 : 1
+
   name                 = "${var.name}-webserver"
   vpc_id               = var.vpc_id
   target_type          = "ip"
@@ -28,7 +32,9 @@ resource "aws_lb_target_group" "webserver" {
 }
 
 resource "aws_lb_listener" "https" {
-  load_balancer_arn = aws_lb.this.arn
+  count = var.balancer == null ? 0 : 1
+
+  load_balancer_arn = aws_lb.this[0].arn
   protocol          = "HTTPS"
   port              = 443
   ssl_policy        = "ELBSecurityPolicy-TLS13-1-2-2021-06"
@@ -55,12 +61,14 @@ resource "aws_lb_listener" "https" {
   default_action {
     type             = "forward"
     order            = 2
-    target_group_arn = aws_lb_target_group.webserver.arn
+    target_group_arn = aws_lb_target_group.webserver[0].arn
   }
 }
 
 resource "aws_lb_listener" "http" {
-  load_balancer_arn = aws_lb.this.arn
+  count = var.balancer == null ? 0 : 1
+
+  load_balancer_arn = aws_lb.this[0].arn
   protocol          = "HTTP"
   port              = 80
 

@@ -72,10 +72,14 @@ locals {
     resources = ["*"]
   }
 
-  may = merge(local.services_may, local.runs_may, {
-    shell  = concat(local.runs_may["run"], [local.sessions])
-    tunnel = [local.sessions]
-  })
+  all_may = merge(
+    local.services_may,
+    local.runs_may,
+    { shell = concat(local.runs_may["run"], [local.sessions]), tunnel = [local.sessions] },
+    # it starts no tasks; what the other services may, a run may too
+    { for part in keys(local.services) : part => local.runs_may["run"] if var.together },
+  )
+  may = { for part in keys(local.parts) : part => local.all_may[part] }
 }
 
 data "aws_iam_policy_document" "task" {
@@ -128,11 +132,11 @@ data "aws_iam_policy_document" "execution" {
   statement {
     sid       = "WriteItsLog"
     actions   = ["logs:CreateLogStream", "logs:PutLogEvents"]
-    resources = ["${aws_cloudwatch_log_group.part[local.container[each.key]].arn}:log-stream:*"]
+    resources = [for name in keys(each.value.containers) : "${aws_cloudwatch_log_group.part[local.log_group[name]].arn}:log-stream:*"]
   }
 
   dynamic "statement" {
-    for_each = length(each.value.secrets) == 0 ? [] : [values(each.value.secrets)]
+    for_each = length(local.secrets[each.key]) == 0 ? [] : [values(local.secrets[each.key])]
 
     content {
       sid       = "ReadItsSecrets"

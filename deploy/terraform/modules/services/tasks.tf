@@ -17,17 +17,21 @@ locals {
     linuxParameters        = { initProcessEnabled = true }
   }
 
-  containers = { for part, is in local.parts : part => merge(local.every_container, contains(keys(local.tools), part) ? local.tool_container : null, {
-    name         = local.container[part]
-    essential    = true
-    cpu          = is.size.cpu
-    memory       = is.size.memory
+  containers = { for part, of in local.parts : part => [for name, is in of.containers : merge(local.every_container, contains(keys(local.tools), part) ? local.tool_container : null, {
+    name      = name
+    essential = !is.ends
+    # containers of one task share its memory
+    cpu               = floor(of.size.cpu / length(of.containers))
+    memory            = length(of.containers) == 1 ? of.size.memory : null
+    memoryReservation = length(of.containers) == 1 ? null : floor(of.size.memory / length(of.containers))
+
+    dependsOn    = length(is.after) == 0 ? null : [for container, condition in is.after : { containerName = container, condition = condition }]
     command      = is.command
     secrets      = [for name, arn in is.secrets : { name = name, valueFrom = arn }]
     portMappings = is.port == null ? [] : [{ containerPort = is.port, protocol = "tcp" }]
     healthCheck = is.healthy == null ? null : {
       command     = concat(["CMD"], is.healthy)
-      interval    = 120
+      interval    = var.together ? 60 : 120 # others wait for the first one
       timeout     = 60
       retries     = 3
       startPeriod = 180
@@ -35,15 +39,15 @@ locals {
     logConfiguration = {
       logDriver = "awslogs"
       options = {
-        awslogs-group         = aws_cloudwatch_log_group.part[local.container[part]].name
+        awslogs-group         = aws_cloudwatch_log_group.part[local.log_group[name]].name
         awslogs-region        = data.aws_region.this.name
-        awslogs-stream-prefix = part
+        awslogs-stream-prefix = length(of.containers) == 1 ? part : name
         # While CloudWatch is away, tasks go on, and keep the last lines: 25 MB are hours of them.
         mode            = "non-blocking"
         max-buffer-size = "25m"
       }
     }
-  }) }
+  })] }
 }
 
 resource "aws_ecs_task_definition" "part" {
@@ -56,7 +60,7 @@ resource "aws_ecs_task_definition" "part" {
   memory                   = each.value.size.memory
   task_role_arn            = var.roles.task[each.key].arn
   execution_role_arn       = var.roles.execution[each.key].arn
-  container_definitions    = jsonencode([local.containers[each.key]])
+  container_definitions    = jsonencode(local.containers[each.key])
   skip_destroy             = true # rolled-back deployments and queued runs still need the previous one
 
   runtime_platform {
@@ -70,7 +74,7 @@ resource "aws_ecs_task_definition" "part" {
 }
 
 resource "aws_ecs_service" "part" {
-  for_each                = toset(local.services)
+  for_each                = local.services
   name                    = each.key
   cluster                 = aws_ecs_cluster.this.id
   task_definition         = aws_ecs_task_definition.part[each.key].arn
@@ -89,13 +93,13 @@ resource "aws_ecs_service" "part" {
   }
 
   network_configuration {
-    subnets          = var.private_subnet_ids
+    subnets          = var.task_subnet_ids
     security_groups  = [var.security_group_ids[each.key]]
-    assign_public_ip = false
+    assign_public_ip = var.public_tasks
   }
 
   dynamic "service_registries" {
-    for_each = each.key == "code-server" ? [aws_service_discovery_service.code_server.arn] : []
+    for_each = each.key == "code-server" ? aws_service_discovery_service.code_server[*].arn : []
 
     content {
       registry_arn = service_registries.value
@@ -103,11 +107,11 @@ resource "aws_ecs_service" "part" {
   }
 
   dynamic "load_balancer" {
-    for_each = each.key == "webserver" ? [aws_lb_target_group.webserver.arn] : []
+    for_each = contains(each.value, local.webserver.name) ? aws_lb_target_group.webserver[*].arn : []
 
     content {
       target_group_arn = load_balancer.value
-      container_name   = each.key
+      container_name   = local.webserver.name
       container_port   = local.webserver.port
     }
   }

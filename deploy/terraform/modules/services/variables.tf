@@ -13,6 +13,21 @@ variable "cpu_architecture" {
   type        = string
 }
 
+variable "together" {
+  description = "Whether the services are containers of one task, that of the daemon, in which runs are processes."
+  type        = bool
+}
+
+variable "few_runs" {
+  description = "Whether three runs at most are tasks at the same time, instead of ten."
+  type        = bool
+}
+
+variable "container_insights" {
+  description = "Whether CloudWatch receives the metrics of Container Insights."
+  type        = bool
+}
+
 variable "sizes" {
   description = "CPU units and MB of memory of each part, in combinations that Fargate supports. Tags of a run override its size."
   type = object({
@@ -33,8 +48,18 @@ variable "vpc_id" {
   type        = string
 }
 
-variable "private_subnet_ids" {
+variable "task_subnet_ids" {
   description = "Subnets of the tasks."
+  type        = list(string)
+}
+
+variable "public_tasks" {
+  description = "Whether tasks have public addresses."
+  type        = bool
+}
+
+variable "private_subnet_ids" {
+  description = "Subnets of an internal load balancer."
   type        = list(string)
 }
 
@@ -99,8 +124,13 @@ variable "log_retention_days" {
   type        = number
 }
 
+variable "url" {
+  description = "URL of the UI."
+  type        = string
+}
+
 variable "balancer" {
-  description = "The load balancer: the UI's host name, the ACM certificate for it, and whether it is reachable within the VPC only."
+  description = "The load balancer: the UI's host name, the ACM certificate for it, and whether it is reachable within the VPC only. Null: none."
   type        = object({ host = string, certificate_arn = string, internal = bool })
 }
 

@@ -1,0 +1,3 @@
+region       = "eu-west-2"
+environment  = "small"
+alert_emails = ["data-engineering@example.com"]
