@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import boto3
 import pytest
@@ -57,14 +58,16 @@ def simulated_aws() -> Iterator[tuple[str, Recorder]]:
         yield endpoint, recorder
 
 
-@pytest.fixture(scope="session")
-def roots(simulated_aws: tuple[str, Recorder], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Root]:
-    """The initialized roots of the configuration, with their states in a bucket."""
+def initialized_roots(folder: Path, environment: str, states: str) -> dict[str, Root]:
+    """Copy the configuration to a folder, and initialize its roots for an environment. Return them by name.
+
+    Their states are in a new bucket. Without Terraform or its provider, the test is skipped.
+    """
     if not shutil.which("terraform"):
         pytest.skip("terraform is not installed")
-    boto3.client("s3").create_bucket(Bucket="states", CreateBucketConfiguration={"LocationConstraint": REGION})
-    certificate = boto3.client("acm").request_certificate(DomainName="dagster.dev.example.com")["CertificateArn"]
-    roots = terraform.copy(tmp_path_factory.mktemp("terraform") / "configuration", os.environ)
+    region = os.environ["AWS_REGION"]
+    boto3.client("s3").create_bucket(Bucket=states, CreateBucketConfiguration={"LocationConstraint": region})
+    roots = terraform.copy(folder, os.environ)
     try:
         roots["state"].init()
     except terraform.TerraformError as error:
@@ -72,8 +75,16 @@ def roots(simulated_aws: tuple[str, Recorder], tmp_path_factory: pytest.TempPath
             pytest.skip("the AWS provider of Terraform is not installed and cannot be downloaded")
         raise
     for name in ("permanent", "platform"):
-        roots[name].init(f"region={REGION}", "bucket=states", f"key=dev/{name}.tfstate")
-        roots[name] = Root(roots[name].folder, roots[name].environment, ("-var-file=dev.tfvars",))
+        roots[name].init(f"region={region}", f"bucket={states}", f"key={environment}/{name}.tfstate")
+        roots[name] = Root(roots[name].folder, roots[name].environment, (f"-var-file={environment}.tfvars",))
+    return roots
+
+
+@pytest.fixture(scope="session")
+def roots(simulated_aws: tuple[str, Recorder], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Root]:
+    """The initialized roots of the configuration, with their states in a bucket."""
+    roots = initialized_roots(tmp_path_factory.mktemp("terraform") / "configuration", "dev", "states")
+    certificate = boto3.client("acm").request_certificate(DomainName="dagster.dev.example.com")["CertificateArn"]
     return roots | {
         "state": roots["state"].with_variables(
             f"region={REGION}",
@@ -102,8 +113,12 @@ def applied(roots: dict[str, Root], simulated_aws: tuple[str, Recorder]) -> Iter
         state.result()
     yield Applied(roots, *simulated_aws)
     roots["platform"].destroy()
-    remaining = {bucket["Name"] for bucket in boto3.client("s3").list_buckets()["Buckets"]}
-    assert remaining == {"states", STATES, *(f"{NAME}-{stage}-{ACCOUNT}" for stage in ("ingestion", "transformation"))}
+    buckets = {bucket["Name"] for bucket in boto3.client("s3").list_buckets()["Buckets"]}
+    assert {bucket for bucket in buckets if "small" not in bucket} == {
+        "states",
+        STATES,
+        *(f"{NAME}-{stage}-{ACCOUNT}" for stage in ("ingestion", "transformation")),
+    }
     [cluster] = boto3.client("ecs").describe_clusters(clusters=[NAME])["clusters"]
     assert cluster["status"] == "INACTIVE"
     assert boto3.client("rds").describe_db_instances()["DBInstances"] == []

@@ -1,8 +1,9 @@
 """Simulated ECS: the services and tasks of moto, run as processes.
 
-Moto only keeps records. The agent polls them in this process, keeps one task of each service running, runs each task's
-own command with its environment, secrets, role, log stream and metadata endpoint, and records in moto how tasks end. It
-uses internals of moto (`moto.ecs.models`), whose version uv.lock pins.
+Moto only keeps records. The agent polls them in this process, keeps one task of each service running, runs the command
+of each container with its environment, secrets, role, log stream and metadata endpoint, and records in moto how tasks
+end. A container starts when those it depends on have started, ended or are healthy; a task ends with an essential
+container. It uses internals of moto (`moto.ecs.models`), whose version uv.lock pins.
 """
 
 import json
@@ -13,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -50,32 +51,85 @@ class TaskNotStartedError(Exception):
 
 
 @dataclass
-class _Running:
-    """A running task: its record in moto, its process, and why it is stopped (code and reason)."""
+class _Container:
+    """A container of a task: its definition, and its process once it has started."""
 
-    task: Any
-    container: Mapping[str, Any]
+    definition: Mapping[str, Any]
+    command: Sequence[str]
+    health_check: Sequence[str]
     environment: Mapping[str, str]
-    process: subprocess.Popen[bytes]
     output: Path
     log: Callable[[list[str]], None]
+    process: subprocess.Popen[bytes] | None = None
     logged: int = 0
-    stop: tuple[str, str] | None = None
-    kill_at: float = float("inf")
+    kill_at: float | None = None
+    _check: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.output.open("wb") as out:
+            self.process = subprocess.Popen(
+                self.command,
+                env=self.environment,
+                cwd=self.environment["TMPDIR"],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
 
     @property
     def exit_code(self) -> int | None:
         """Return the exit code of the container: 128 plus the signal, if a signal ended it."""
-        code = self.process.poll()
+        code = self.process.poll() if self.process else None
         return 128 - code if code is not None and code < 0 else code
+
+    @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.exit_code is None
+
+    @property
+    def dependencies(self) -> dict[str, str]:
+        """Return the condition on each container that this one depends on."""
+        return {each["containerName"]: each["condition"] for each in self.definition.get("dependsOn", [])}
+
+    def is_(self, condition: str) -> bool:
+        """Whether the container meets a condition of `dependsOn`."""
+        match condition:
+            case "START":
+                return self.process is not None
+            case "SUCCESS":
+                return self.exit_code == 0
+            case "HEALTHY":
+                return self.is_running and self._is_healthy()
+        raise AssertionError(condition)
+
+    def _is_healthy(self) -> bool:
+        """Whether the health check that was started earlier has succeeded."""
+        if self._check is None or self._check.poll():
+            self._check = subprocess.Popen(
+                self.health_check, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+        return self._check.poll() == 0
+
+    def stop(self, grace: float) -> None:
+        """Send SIGTERM once; SIGKILL after the grace period."""
+        assert self.process
+        if self.kill_at is None:
+            self.kill_at = monotonic() + grace
+            self.process.terminate()
+        elif monotonic() > self.kill_at:
+            self.kill()
 
     def kill(self) -> None:
         """Kill the process and all its children, as ECS does when a container ends."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        if self.process:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
 
     def send_logs(self) -> None:
         """Send new output to CloudWatch; while it runs, whole lines only."""
+        if self.process is None:
+            return
         ended = self.exit_code is not None
         with self.output.open("rb") as output:
             output.seek(self.logged)
@@ -86,6 +140,47 @@ class _Running:
         lines = [line for line in text.decode(errors="replace").split("\n") if line.strip()]
         for start in range(0, len(lines), _LINES_PER_CALL):
             self.log(lines[start : start + _LINES_PER_CALL])
+
+
+@dataclass
+class _Running:
+    """A running task: its record in moto, its containers by name, and why it is stopped (code and reason)."""
+
+    task: Any
+    containers: Mapping[str, _Container]
+    stop: tuple[str, str] | None = None
+    grace: float | None = None
+
+    @property
+    def running(self) -> list[_Container]:
+        return [container for container in self.containers.values() if container.is_running]
+
+    def start_containers(self) -> None:
+        """Start each container whose dependencies are as it wants them."""
+        for container in self.containers.values():
+            if container.process is None and all(
+                self.containers[name].is_(condition) for name, condition in container.dependencies.items()
+            ):
+                container.start()
+
+    def why_to_end(self) -> tuple[str, str] | None:
+        """Return why the task must end by itself; None if it need not."""
+        for name, container in self.containers.items():
+            if container.exit_code is not None and container.definition["essential"]:
+                return "EssentialContainerExited", "Essential container in task exited"
+            if container.exit_code and "SUCCESS" in (each.dependencies.get(name) for each in self.containers.values()):
+                return "TaskFailedToStart", f"dependency container {name} failed"
+        return None
+
+    def stop_containers(self) -> None:
+        """Stop the containers that no running one depends on: first those that started last, as ECS does."""
+        needed = {name for container in self.running for name in container.dependencies}
+        for name, container in self.containers.items():
+            if container.is_running and self.grace == 0:
+                container.kill()
+            elif container.is_running and name not in needed:
+                timeout = container.definition.get("stopTimeout", _STOP_TIMEOUT)
+                container.stop(timeout if self.grace is None else self.grace)
 
 
 @dataclass
@@ -148,19 +243,19 @@ class Agent:
             return [arn for arn, running in self._running.items() if running.task.group == group]
 
     def healthy(self, task: str) -> bool:
-        """Whether the task's own health check succeeds."""
-        running = self._running[task]
-        kind, *command = running.container["healthCheck"]["command"]
-        assert kind == "CMD"
-        check = subprocess.run(
-            [self._replace_words(word) for word in command], env=running.environment, capture_output=True
+        """Whether all containers of the task have started, and their own health checks succeed."""
+        containers = self._running[task].containers.values()
+        return all(container.process for container in containers) and all(
+            subprocess.run(container.health_check, env=container.environment, capture_output=True).returncode == 0
+            for container in containers
+            if container.health_check
         )
-        return check.returncode == 0
 
     def mounts(self, task: str) -> list[list[str]]:
-        """Return the mounts of a running task, as `/proc/<pid>/mounts` lists them."""
-        mounts = Path(f"/proc/{self._running[task].process.pid}/mounts").read_text()
-        return [line.split() for line in mounts.splitlines()]
+        """Return the mounts of the container of a running task, as `/proc/<pid>/mounts` lists them."""
+        [container] = self._running[task].containers.values()
+        assert container.process
+        return [line.split() for line in Path(f"/proc/{container.process.pid}/mounts").read_text().splitlines()]
 
     @property
     def _ecs(self) -> Any:
@@ -243,7 +338,7 @@ class Agent:
             try:
                 running = self._running[task.task_arn] = self._start(task)
             except (TaskNotStartedError, ClientError) as error:
-                _record_stopped(task, None, "TaskFailedToStart", f"ResourceInitializationError: {error}")
+                _record_stopped(task, {}, "TaskFailedToStart", f"ResourceInitializationError: {error}")
                 return
         if task.desired_status == "STOPPED" and running.stop is None:
             self._stop(
@@ -252,32 +347,27 @@ class Agent:
         self._update_running(running)
 
     def _update_running(self, running: _Running) -> None:
-        """Record in moto whether a task is running or has ended."""
-        running.send_logs()
-        if running.exit_code is None and monotonic() > running.kill_at:
-            running.kill()
-        if running.exit_code is None:
+        """Start and stop the containers of a task, and record in moto whether it is running or has ended."""
+        if running.stop is None:
+            running.start_containers()
+            running.stop = running.why_to_end()
+        if running.stop:
+            running.stop_containers()
+        for container in running.containers.values():
+            if container.process and not container.is_running:
+                container.kill()  # its children
+            container.send_logs()
+        if running.running or running.stop is None:
             running.task.last_status = "DEACTIVATING" if running.stop else "RUNNING"
             return
-        running.kill()  # its children
-        running.send_logs()
         del self._running[running.task.task_arn]
-        _record_stopped(
-            running.task,
-            running.exit_code,
-            *(running.stop or ("EssentialContainerExited", "Essential container in task exited")),
-        )
+        exit_codes = {name: container.exit_code for name, container in running.containers.items()}
+        _record_stopped(running.task, exit_codes, *running.stop)
 
     def _stop(self, running: _Running, code: str, reason: str, grace: float | None = None) -> None:
-        running.stop = (code, reason)
+        running.stop, running.grace = (code, reason), grace
         running.task.desired_status = "STOPPED"
-        running.kill_at = monotonic() + (
-            running.container.get("stopTimeout", _STOP_TIMEOUT) if grace is None else grace
-        )
-        if grace == 0:
-            running.kill()
-        else:
-            running.process.terminate()
+        running.stop_containers()
 
     def _stop_all(self) -> None:
         for running in self._running.values():
@@ -290,19 +380,15 @@ class Agent:
             service.running_count = 0
 
     def _start(self, task: Any) -> _Running:
-        """Start a task as ECS does: assume its roles, read its secrets, create its log stream, start its process.
+        """Prepare a task as ECS does: assume its roles, read its secrets, create the log stream of each container.
 
         Raises:
             TaskNotStartedError, ClientError: one of these fails.
         """
         definition = self._ecs.describe_task_definition(task.task_definition_arn)
-        [container] = definition.container_definitions
         overrides = {each["name"]: each for each in task.overrides.get("containerOverrides", [])}
-        if unknown := overrides.keys() - {container["name"]}:
+        if unknown := overrides.keys() - {each["name"] for each in definition.container_definitions}:
             raise TaskNotStartedError(f"Invalid container overrides: {', '.join(unknown)}")
-        command = overrides.get(container["name"], {}).get("command") or container.get("command")
-        if not command:
-            raise TaskNotStartedError(f"container {container['name']} has no command, nor has the image")
         role = self._assume(definition.task_role_arn, task)
         execution = self._assume(definition.execution_role_arn, task)
         temporary = self.folder / task.id
@@ -316,28 +402,41 @@ class Agent:
             "ECS_CONTAINER_METADATA_URI_V4": f"{self._metadata}/{task.task_arn}",
             **role,
         }
+        containers = {}
+        for container in definition.container_definitions:
+            name = container["name"]
+            command = overrides.get(name, {}).get("command") or container.get("command")
+            if not command:
+                raise TaskNotStartedError(f"container {name} has no command, nor has the image")
+            containers[name] = self._create_container(container, command, task.id, environment, execution)
+        return _Running(task, containers)
+
+    def _create_container(
+        self,
+        container: Mapping[str, Any],
+        command: Sequence[str],
+        task_id: str,
+        environment: Mapping[str, str],
+        execution: Mapping[str, str],
+    ) -> _Container:
+        kind, *check = container.get("healthCheck", {}).get("command", ["CMD"])
+        assert kind == "CMD"
         secrets = self._client("secretsmanager", execution)
         values = {each["name"]: each["value"] for each in container["environment"]} | {
             each["name"]: secrets.get_secret_value(SecretId=each["valueFrom"])["SecretString"]
             for each in container.get("secrets", [])
         }
-        environment |= {name: self._replace_words(value) for name, value in values.items()}
-        log = self._create_log_stream(container, task.id, execution)
-        output = self.folder / f"{container['name']}-{task.id}.log"
-        with output.open("wb") as out:
-            process = subprocess.Popen(
-                [
-                    *(_READ_ONLY_ROOT if container["readonlyRootFilesystem"] else ()),
-                    *(self._replace_words(word) for word in (*container.get("entryPoint", []), *command)),
-                ],
-                env=environment,
-                cwd=temporary,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        return _Running(task, container, environment, process, output, log)
+        return _Container(
+            container,
+            [
+                *(_READ_ONLY_ROOT if container["readonlyRootFilesystem"] else ()),
+                *(self._replace_words(word) for word in (*container.get("entryPoint", []), *command)),
+            ],
+            [self._replace_words(word) for word in check],
+            {**environment, **{name: self._replace_words(value) for name, value in values.items()}},
+            self.folder / f"{container['name']}-{task_id}.log",
+            self._create_log_stream(container, task_id, execution),
+        )
 
     def _replace_words(self, value: str) -> str:
         words = "|".join(re.escape(word) for word in sorted(self.replacements, key=len, reverse=True))
@@ -385,9 +484,9 @@ class Agent:
         return write
 
 
-def _record_stopped(task: Any, exit_code: int | None, code: str, reason: str) -> None:
+def _record_stopped(task: Any, exit_codes: Mapping[str, int | None], code: str, reason: str) -> None:
     """Record in moto that a task has ended."""
     for container in task.containers:
-        container.last_status, container.exitCode = "STOPPED", exit_code
+        container.last_status, container.exitCode = "STOPPED", exit_codes.get(container.name)
     task.desired_status = task.last_status = "STOPPED"
     task.stop_code, task.stopped_reason, task.stopped_at = code, reason, time.time()

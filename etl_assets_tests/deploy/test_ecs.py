@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from etl_assets_tests.deploy.calls import Recorder
 from etl_assets_tests.deploy.cloudwatch import counted
 from etl_assets_tests.deploy.conftest import ACCOUNT, LOGS, NAME, PARTS, REGION, SERVICES, STAGES, Applied
 from etl_assets_tests.deploy.ecs import Agent
+from etl_assets_tests.deploy.parts import create_dagster_home, create_database, require_passwords, without_policy
 from etl_assets_tests.e2e.services import Deployment, Server, create_totesys, free_port, overlapping, subscribe_queue
 from etl_assets_tests.harness import ROOT, until
 
@@ -197,7 +198,7 @@ def platform(applied: Applied, tmp_path_factory: pytest.TempPathFactory) -> Iter
             "0.0.0.0": "127.0.0.1",
             "3000": str(webserver_port),
             "4000": str(code_server_port),
-            "/opt/dagster/ecs": str(create_dagster_home(folder)),
+            "/opt/dagster/ecs-few": str(create_dagster_home(folder, "ecs-few")),
             "/opt/dagster/workspace.yaml": str(ROOT / "deploy" / "workspace.yaml"),
             "/opt/certificates/rds.pem": str(certificate),
             "etl_assets.definitions": own_jobs.__name__,  # which are the platform's, and a job of a user
@@ -217,42 +218,6 @@ def platform(applied: Applied, tmp_path_factory: pytest.TempPathFactory) -> Iter
                 until(partial(running.is_healthy, service), seconds=TIMEOUT)
             yield running
         assert agent.errors == []
-
-
-@contextmanager
-def without_policy(bucket: str) -> Iterator[None]:
-    s3 = boto3.client("s3")
-    policy = s3.get_bucket_policy(Bucket=bucket)["Policy"]
-    s3.delete_bucket_policy(Bucket=bucket)
-    yield
-    s3.put_bucket_policy(Bucket=bucket, Policy=policy)
-
-
-def require_passwords(server: Server) -> None:
-    with connect(server.url("postgres")) as connection:
-        connection.run("ALTER ROLE postgres PASSWORD 's3cret'")
-        settings = postgres.data_folder(server.home) / "data" / "pg_hba.conf"
-        settings.write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
-        connection.run("SELECT pg_reload_conf()")
-
-
-def create_database(server: Server, database: str, owner: str, password: str) -> None:
-    with connect(server.url("postgres")) as connection:
-        connection.run(f"CREATE ROLE {owner} LOGIN PASSWORD '{password}'")
-        connection.run(f"CREATE DATABASE {database} OWNER {owner}")
-
-
-def create_dagster_home(folder: Path) -> Path:
-    """Create a folder with the Dagster settings of the image, with shorter intervals. Return it."""
-    home = folder / "dagster"
-    home.mkdir()
-    settings: dict[str, Any] = {}
-    for name in ("dagster.yaml", "dagster.ecs.yaml"):
-        settings |= yaml.safe_load((ROOT / "deploy" / name).read_text())
-    settings["run_monitoring"] |= {"poll_interval_seconds": 2, "start_timeout_seconds": 30}
-    settings["compute_logs"]["config"]["upload_interval"] = 1  # of short runs too
-    (home / "dagster.yaml").write_text(yaml.safe_dump(settings))
-    return home
 
 
 def store_url(database: str, url: str) -> None:
@@ -436,7 +401,7 @@ def test_a_users_own_job_stores_values_in_s3_and_reports_to_sns_on_a_read_only_r
         pytest.skip("only root can mount the root of tasks read-only")
     mounts = platform.agent.mounts(platform.task_of("code-server"))
     options = {folder: options.split(",")[0] for _, folder, _, options, *_ in mounts}
-    home = str(platform.deployed.folder / "dagster")
+    home = str(platform.deployed.folder / "dagster" / "ecs-few")
     assert (options["/"], options["/tmp"], options[home]) == ("ro", "rw", "ro")
 
 

@@ -17,6 +17,7 @@ from etl_assets.simulator import postgres
 from etl_assets_tests.deploy import containers
 from etl_assets_tests.deploy.conftest import SERVICES
 from etl_assets_tests.deploy.containers import Container, Containers
+from etl_assets_tests.deploy.parts import HOMES, dagster_settings
 from etl_assets_tests.e2e.services import Server, free_port
 from etl_assets_tests.harness import ROOT, until
 
@@ -85,11 +86,9 @@ def test_the_certificate_authorities_of_rds_are_valid_for_a_year(image: Containe
     assert min(expiries) > datetime.now(UTC) + timedelta(days=365)
 
 
-def test_the_dagster_settings_are_those_of_the_repository(image: Containers) -> None:
-    common, ecs = (yaml.safe_load((DEPLOY / name).read_text()) for name in ("dagster.yaml", "dagster.ecs.yaml"))
-    assert not common.keys() & ecs.keys()
-    homes = [yaml.safe_load(image.run(IMAGE, "cat", f"{home}/dagster.yaml").stdout) for home in ("machine", "ecs")]
-    assert homes == [common, common | ecs]
+def test_the_dagster_settings_are_those_of_the_repository(image: Containers, tmp_path: Path) -> None:
+    homes = {home: yaml.safe_load(image.run(IMAGE, "cat", f"{home}/dagster.yaml").stdout) for home in HOMES}
+    assert homes == dagster_settings(tmp_path)
 
 
 def test_a_label_has_the_revision(image: Containers) -> None:
