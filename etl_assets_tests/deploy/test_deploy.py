@@ -52,6 +52,7 @@ FRESH: dict[str, list[str | None]] = {
     "describe-task-definition": ["registry/totesys-etl:0123456789ab"],
     "output -json services": ['["code-server","daemon","webserver"]'],
     "_network$": ["awsvpcConfiguration={subnets=[subnet-1],securityGroups=[sg-1]}"],
+    "warehouse_host_name$": ["warehouse.example.com"],
     "list-subscriptions-by-topic": ["data@example.org"],
 }
 """The answers of an account in which nothing is deployed, where nothing goes wrong."""
@@ -164,7 +165,7 @@ def test_no_environment_touches_the_state_of_another(machine: Machine) -> None:
         ({"sts get-caller-identity": [None]}, "no AWS credentials"),
         ({"acm describe-certificate": [None]}, "does not exist in eu-west-2"),
         ({"acm describe-certificate": ["PENDING_VALIDATION"]}, "is PENDING_VALIDATION"),
-        ({"get-service-quota": ["2.0"]}, "may use 2 vCPUs on Fargate, and 4 are needed"),
+        ({"get-service-quota": ["2.0"]}, "may use 2 vCPUs on Fargate, and needs 4"),
     ],
 )
 def test_nothing_is_applied_if_the_preflight_finds_that_it_would_fail(
@@ -177,9 +178,44 @@ def test_nothing_is_applied_if_the_preflight_finds_that_it_would_fail(
     assert machine.order(" apply ") == [-1]
 
 
-def test_a_small_quota_is_mentioned(machine: Machine) -> None:
+def test_a_quota_that_is_too_small_for_all_runs_is_mentioned(machine: Machine) -> None:
     machine.answers["get-service-quota"] = ["6.0"]
-    assert "Only 3 runs at a time: the quota of Fargate is 6 vCPUs" in machine.run("dev", "preflight").stdout
+    assert "Only 3 runs at a time: the quota of Fargate is 6 vCPUs" in machine.run("prod", "preflight").stdout
+    machine.answers["get-service-quota"] = ["5.0"]
+    assert "Only 2 runs at a time" in machine.run("dev", "preflight").stdout
+
+
+@pytest.mark.parametrize(("environment", "quota"), [("dev", "6.0"), ("small", "1.0")])
+def test_the_quota_of_a_new_account_is_enough_for_few_runs(machine: Machine, environment: str, quota: str) -> None:
+    machine.answers["get-service-quota"] = [quota]
+    completed = machine.run(environment, "preflight")
+    assert (completed.returncode, "Only" in completed.stdout) == (0, False), completed.stderr
+
+
+def test_without_a_balancer_no_certificate_is_needed_and_a_tunnel_leads_to_the_ui(machine: Machine) -> None:
+    machine.answers = {
+        "acm describe-certificate": [None],
+        "list-tasks .*--service-name daemon": ["arn:aws:ecs:eu-west-2:1:task/totesys-etl-small/da3e"],
+        "privateIPv4Address": ["10.20.128.7"],
+        "run-task": ["arn:aws:ecs:eu-west-2:1:task/totesys-etl-small/0a1b"],
+        "managedAgents": ["RUNNING"],
+        "runtimeId": ["0a1b-265927825"],
+        "output -json services": ['["daemon"]'],
+        **FRESH,
+    }
+    completed = machine.run("small")
+    assert completed.returncode == 0, completed.stderr
+    assert "The UI: deploy/deploy small tunnel ui" in completed.stdout
+    assert "http://127.0.0.1:3000" in machine.run("small", "tunnel", "ui").stdout
+    [session] = [call for call, _ in machine.calls if "start-session" in call]
+    assert session.endswith("--parameters host=10.20.128.7,portNumber=3000,localPortNumber=3000")
+    assert machine.order("stop-task .*0a1b") != [-1]
+
+
+def test_there_is_no_tunnel_to_a_ui_behind_a_balancer(machine: Machine) -> None:
+    machine.answers["output -raw url"] = ["https://dagster.dev.totesys.test"]
+    assert "the UI is at https://dagster.dev.totesys.test" in machine.run("dev", "tunnel", "ui").stderr
+    assert machine.order("run-task") == [-1]
 
 
 @pytest.mark.parametrize("example", ["dagster.example.com", "203.0.113.7"])
@@ -268,7 +304,7 @@ def test_a_task_that_people_enter_is_stopped_when_they_leave(machine: Machine, t
 
 
 def test_there_is_no_tunnel_to_a_warehouse_that_is_elsewhere(machine: Machine) -> None:
-    machine.answers["_network$"] = [""]
+    machine.answers["warehouse_host_name$"] = [""]
     assert "the warehouse was not created here" in machine.run("dev", "tunnel").stderr
     assert machine.order("run-task") == [-1]
 
