@@ -14,7 +14,7 @@ import pytest
 
 from etl_assets.adapters.postgres import connect, transaction
 from etl_assets.simulator import postgres
-from etl_assets_tests.deploy import iam, tls
+from etl_assets_tests.deploy import iam, terraform, tls
 from etl_assets_tests.deploy.calls import Recorder
 from etl_assets_tests.deploy.cloudwatch import alarms, counted, messages, metric_filters
 from etl_assets_tests.deploy.conftest import ACCOUNT, initialized_roots
@@ -26,6 +26,7 @@ from etl_assets_tests.deploy.parts import (
     require_passwords,
     without_policy,
 )
+from etl_assets_tests.deploy.terraform import Root
 from etl_assets_tests.e2e.services import Deployment, Server, create_totesys, free_port, subscribe_queue
 from etl_assets_tests.harness import ROOT, until
 
@@ -33,13 +34,15 @@ pytestmark = pytest.mark.deploy
 
 NAME = "totesys-etl-small"
 REGION = "eu-west-1"  # not that of the other tests: moto gives every RDS instance of a region the same resource id
+BALANCER = '{host="dagster.example.com",certificate_arn="arn:aws:acm:eu-west-1:123456789012:certificate/1"}'
 TIMEOUT = 300  # seconds; other tests may run on the machine
 
 
 @dataclass(frozen=True)
 class Applied:
-    """The applied configuration: its resources by address, and the AWS they are applied to."""
+    """The applied configuration: its root `platform` and resources by address, and the AWS they are applied to."""
 
+    platform: Root
     resources: dict[str, dict[str, Any]]
     endpoint: str
     recorder: Recorder
@@ -84,7 +87,7 @@ def applied_small(simulated_aws: tuple[str, Recorder], tmp_path_factory: pytest.
             f"region={REGION}", "image_tag=v1", "state_bucket=states-of-small", 'settings={AUTOMATION="off"}'
         )
         platform.apply()
-        yield Applied(platform.state(), *simulated_aws)
+        yield Applied(platform, platform.state(), *simulated_aws)
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +174,7 @@ def test_the_services_are_the_containers_of_one_arm_task(applied_small: Applied)
     [service] = ecs.describe_services(cluster=NAME, services=[arn])["services"]
     definition = ecs.describe_task_definition(taskDefinition=service["taskDefinition"])["taskDefinition"]
     assert definition["runtimePlatform"]["cpuArchitecture"] == "ARM64"
-    assert (definition["cpu"], definition["memory"]) == ("512", "3072")
+    assert (definition["cpu"], definition["memory"]) == ("512", "2048")
     containers = {container["name"]: container for container in definition["containerDefinitions"]}
     assert {
         name: (container["essential"], {each["containerName"]: each["condition"] for each in container["dependsOn"]})
@@ -185,7 +188,7 @@ def test_the_services_are_the_containers_of_one_arm_task(applied_small: Applied)
         "webserver": (True, {"code-server": "HEALTHY"}),
     }
     assert all(container["readonlyRootFilesystem"] for container in containers.values())
-    assert sum(container["memoryReservation"] for container in containers.values()) <= 3072
+    assert sum(container["memoryReservation"] for container in containers.values()) <= 2048
     assert not any("memory" in container for container in containers.values()), "one may use what others do not"
 
 
@@ -250,8 +253,8 @@ def test_what_costs_is_what_the_estimate_counts(applied_small: Applied) -> None:
         if kind.startswith("aws_") and not kind.removeprefix("aws_").startswith(tuple(free.split()))
     }
     assert counted_kinds == {
-        "cloudwatch_composite_alarm": 1,
-        "cloudwatch_metric_alarm": 8,
+        "cloudwatch_composite_alarm": 7,
+        "cloudwatch_metric_alarm": 14,
         "db_instance": 1,
         "ecs_service": 1,
         "secretsmanager_secret": 1,  # and three in `permanent`
@@ -290,7 +293,7 @@ def test_a_stopped_task_and_a_silent_sensor_are_noticed_without_container_insigh
     silent = f"{NAME}-alerts-silent"
     assert messages({f"{silent}-signal"}) == {silent}
     assert messages({f"{silent}-signal", f"{NAME}-no-daemon"}) == {f"{NAME}-no-daemon"}
-    assert not [name for name in metric_alarms if "webserver" in name or "loads" in name or "failed" in name]
+    assert not [name for name in metric_alarms if "webserver" in name or "balancer" in name]
 
 
 def test_failed_steps_are_counted_in_the_log_of_the_code_server(applied_small: Applied) -> None:
@@ -298,6 +301,26 @@ def test_failed_steps_are_counted_in_the_log_of_the_code_server(applied_small: A
     assert counted("FailedWarehouseSteps", f"/{NAME}/code-server", [line])
     groups = {each["logGroupName"] for each in metric_filters()}
     assert groups == {f"/{NAME}/{container}" for container in ("code-server", "daemon", "webserver", "run")}
+
+
+def test_it_grows_to_services_of_their_own_by_other_values_and_keeps_its_warehouse(applied_small: Applied) -> None:
+    values = ("together=false", "storage={}", "network={}", "monitoring={}", f"balancer={BALANCER}")
+    plan = applied_small.platform.with_variables(*values).plan()
+    planned = terraform.planned(plan)
+    services = [address for address in planned if ".aws_ecs_service." in address]
+    assert len(services) == 3
+    assert len([address for address in planned if ".aws_nat_gateway." in address]) == 1
+    assert "module.storage[0].aws_db_instance.this" in planned
+    assert "module.warehouse[0].aws_db_instance.this" in planned.keys() - terraform.changes(plan).keys()
+
+
+def test_a_balancer_can_be_put_before_the_one_task(applied_small: Applied) -> None:
+    planned = terraform.planned(applied_small.platform.with_variables(f"balancer={BALANCER}").plan())
+    [balanced] = planned['module.services.aws_ecs_service.part["daemon"]']["load_balancer"]
+    assert (balanced["container_name"], balanced["container_port"]) == ("webserver", 3000)
+    assert f"{NAME}-unhealthy-webserver" in {
+        alarm["alarm_name"] for address, alarm in planned.items() if ".aws_cloudwatch_composite_alarm." in address
+    }
 
 
 def test_the_homes_of_dagster_differ_in_how_many_runs_there_are_and_who_starts_them(tmp_path: Path) -> None:

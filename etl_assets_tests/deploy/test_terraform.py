@@ -293,6 +293,8 @@ def container_definitions_are_valid(applied: Applied) -> None:
         assert container["name"] == ("run" if part in RUNS else part)
         assert container["entryPoint"] == ["python", "-m", "etl_assets.adapters.json_lines"]
         assert container["command"]
+        variables = {variable["name"]: variable["value"] for variable in container["environment"]}
+        assert variables["DAGSTER_HOME"] == "/opt/dagster/ecs-few", "as dev.tfvars says"
         assert container["image"] == f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{NAME}:v1"
         assert (container["readonlyRootFilesystem"], container["user"]) == (True, "1000:1000")
         assert [mount["containerPath"] for mount in container["mountPoints"]] == ["/tmp"]
@@ -667,8 +669,8 @@ MISTAKES: dict[str, tuple[str, str, str, Callable[[Applied], None]]] = {
     ),
     "an alarm that speaks beside that of its cause": (
         "modules/alerting/main.tf",
-        '["no-daemon", "no-code-server"]',
-        '["no-daemon"]',
+        '[local.absence["daemon"], local.absence["code-server"]]',
+        '[local.absence["daemon"]]',
         one_cause_sends_one_message,
     ),
     "failures forgotten before silence is noticed": (
@@ -871,6 +873,8 @@ TOMORROW = datetime.now(UTC).date() + timedelta(days=1)
         ("platform", f'settings={{PARTITIONS_START="{TOMORROW}"}}', "not in the future"),
         ("platform", 'settings={PARTITIONS_START="2026-11-31"}', "PARTITIONS_START must be a date"),
         ("platform", 'network={nat_gateway=false,interface_endpoints=["ecs"]}', "Without a NAT gateway"),
+        ("platform", "balancer=null", "Without a balancer, allowed_cidrs and login let nobody in"),
+        ("platform", "storage=null", "Without storage, Dagster's database is in the warehouse"),
         ("platform", 'network={routes={"10.1.0.0/16"="eni-1"}}', "Routes lead to"),
         ("platform", 'readers={cidrs=["0.0.0.0/0"]}', "The warehouse is for known readers"),
         ("platform", 'readers={cidrs=["::/0"]}', "The warehouse is for known readers"),

@@ -8,12 +8,12 @@ network = { nat_gateway = false, public_tasks = true }
 
 together         = true
 cpu_architecture = "ARM64"
-sizes            = { daemon = { cpu = 512, memory = 3072 } }
+sizes            = { daemon = { cpu = 512, memory = 2048 } }
 
 storage   = null
 warehouse = { class = "db.t4g.micro", many_connections = 60 }
 
-monitoring = { container_insights = false, dashboard = false, stand_ins = false }
+monitoring = { container_insights = false, dashboard = false }
 
 settings           = { AUTOMATION = "on", PARTITIONS_START = "2026-11-01" }
 log_retention_days = 30

@@ -141,13 +141,10 @@ variable "monitoring" {
   description = <<-EOT
     container_insights: CloudWatch's metrics of tasks. Without them, alarms count samples of the CPU of services.
     dashboard: one page of CloudWatch, 3 USD per month.
-    stand_ins: alarms on failed steps and on missing or late loads for the time in which the sensor `alerts` is silent, 4 USD
-      per month. Without them, the alarm on its silence is all that speaks meanwhile.
   EOT
   type = object({
     container_insights = optional(bool, true)
     dashboard          = optional(bool, true)
-    stand_ins          = optional(bool, true)
   })
   default = {}
 }

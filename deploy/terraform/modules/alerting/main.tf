@@ -32,8 +32,8 @@ variable "part_of_runs" {
 }
 
 variable "monitoring" {
-  description = "Whether there are the metrics of Container Insights, a dashboard, and alarms that stand in for a silent sensor."
-  type        = object({ container_insights = bool, dashboard = bool, stand_ins = bool })
+  description = "Whether there are the metrics of Container Insights, and a dashboard."
+  type        = object({ container_insights = bool, dashboard = bool })
 }
 
 variable "balancer" {
@@ -74,7 +74,7 @@ locals {
 
   # datapoints: of `periods`, how many must breach; without it, all.
   # with, without: the alarm speaks only while those alarms are in ALARM, or are not.
-  all_alarms = merge(
+  alarms = merge(
     {
       critical = {
         description = "A log contains a line of level CRITICAL, which a person must act on."
@@ -165,7 +165,6 @@ locals {
     } if var.balancer != null },
     local.database_alarms,
   )
-  alarms = { for name, alarm in local.all_alarms : name => alarm if var.monitoring.stand_ins || !can(alarm.with) }
 
   # Every running task sends a sample of its CPU per minute, which costs nothing.
   running_tasks = var.monitoring.container_insights ? {

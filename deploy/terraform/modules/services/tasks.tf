@@ -31,7 +31,7 @@ locals {
     portMappings = is.port == null ? [] : [{ containerPort = is.port, protocol = "tcp" }]
     healthCheck = is.healthy == null ? null : {
       command     = concat(["CMD"], is.healthy)
-      interval    = var.together ? 60 : 120 # others wait for the first one
+      interval    = anytrue([for other in of.containers : contains(keys(other.after), name)]) ? 60 : 120
       timeout     = 60
       retries     = 3
       startPeriod = 180
