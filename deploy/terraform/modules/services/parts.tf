@@ -95,7 +95,7 @@ locals {
     }) }
   } }
 
-  family  = { for part in concat(keys(local.parts), keys(local.runs)) : part => "${var.name}-${part}" }
+  family  = { for part in setunion(keys(local.parts), keys(local.runs)) : part => "${var.name}-${part}" }
   secrets = { for part, is in local.parts : part => merge(values(is.containers)[*].secrets...) }
   # by container; all runs write to one log group, and tools to it too
   log_group = merge([for is in values(local.parts) : { for name in keys(is.containers) : name => name == "migrate" ? "daemon" : name }]...)
