@@ -270,11 +270,11 @@ def test_what_costs_is_what_the_estimate_counts(applied_small: Applied) -> None:
 
 
 def test_the_estimate_adds_up_to_less_than_fifty_dollars() -> None:
-    _, table = (ROOT / "docs" / "deployment.md").read_text().split("<!-- small -->\n")
-    *items, total = re.findall(r"^\|.*\| \**([\d.]+)\**( \|)$", table.split("\n\n")[0], re.MULTILINE)
-    amounts = [float(amount) for amount, _ in items]
-    assert sum(amounts) == pytest.approx(float(total[0]))
-    assert sum(amounts) <= 50
+    _, section = (ROOT / "docs" / "deployment.md").read_text().split("### The smallest")
+    *items, total = map(float, re.findall(r"^\|.*\| \**(\d+\.\d\d)\** \|$", section.split("\n## ")[0], re.MULTILINE))
+    assert len(items) == 9
+    assert sum(items) == pytest.approx(total)
+    assert total <= 50
 
 
 def test_a_stopped_task_and_a_silent_sensor_are_noticed_without_container_insights(applied_small: Applied) -> None:
