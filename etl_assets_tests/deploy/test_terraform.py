@@ -991,7 +991,7 @@ def test_a_login_whose_secret_is_in_secrets_manager_can_be_required_for_the_ui(a
     public = applied.roots["platform"].with_variables(f"login={{{settings}}}", 'allowed_cidrs=["0.0.0.0/0"]')
     for workflow in GITHUB_ROLES:
         plan = as_github(public, workflow).plan()
-        [login_action, forward] = terraform.planned(plan)["module.services.aws_lb_listener.https"]["default_action"]
+        [login_action, forward] = terraform.planned(plan)["module.services.aws_lb_listener.https[0]"]["default_action"]
         assert (login_action["type"], forward["type"]) == ("authenticate-oidc", "forward")
         assert login_action["authenticate_oidc"][0]["client_secret"] == "s3cret"
         reads = {call for call in applied.recorder.calls_of(GITHUB_ROLES[workflow]) if "GetSecretValue" in call.action}
@@ -1005,7 +1005,7 @@ def test_prod_is_the_same_configuration_with_other_values(applied: Applied) -> N
     )
     prod = replace(applied.roots["platform"], variables=("-var-file=prod.tfvars",))
     planned = terraform.planned(prod.with_variables("image_tag=v1", "state_bucket=states").plan())
-    databases = {name: planned[f"module.{name}.aws_db_instance.this"] for name in ("storage", "warehouse[0]")}
+    databases = {name: planned[f"module.{name}.aws_db_instance.this"] for name in ("storage[0]", "warehouse[0]")}
     assert all(database["deletion_protection"] for database in databases.values())
     assert databases["warehouse[0]"]["multi_az"]
     assert len([address for address in planned if "aws_nat_gateway" in address]) == 1
