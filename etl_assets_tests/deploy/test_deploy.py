@@ -206,6 +206,7 @@ def test_without_a_balancer_no_certificate_is_needed_and_a_tunnel_leads_to_the_u
     completed = machine.run("small")
     assert completed.returncode == 0, completed.stderr
     assert "The UI: deploy/deploy small tunnel ui" in completed.stdout
+    assert machine.order("docker build .*--platform linux/arm64") != [-1]
     assert "http://127.0.0.1:3000" in machine.run("small", "tunnel", "ui").stdout
     [session] = [call for call, _ in machine.calls if "start-session" in call]
     assert session.endswith("--parameters host=10.20.128.7,portNumber=3000,localPortNumber=3000")

@@ -20,7 +20,7 @@ output "shell_network" {
 
 output "tunnel_network" {
   description = "Where `tunnel` is started; empty if it has nowhere to lead to."
-  value       = [for group in [lookup(module.network.security_group_ids, "tunnel", "")] : group == "" ? "" : format(local.network_of_a_task, group)][0]
+  value       = try(format(local.network_of_a_task, module.network.security_group_ids["tunnel"]), "")
 }
 
 output "warehouse_host_name" {
