@@ -235,6 +235,8 @@ def staged(platform: EcsPlatform) -> dict[str, Run]:
     platform.set_units(1_002)
     runs = {stage: platform.await_end(platform.launch(stage)) for stage in STAGES}
     platform.deployed.start_sensors("catch_up")
+    code_server = f"{NAME}-code-server"
+    until(lambda: "s3:ListBucket" in {call.action for call in platform.recorder.calls_of(code_server)}, seconds=TIMEOUT)
     return runs
 
 
@@ -295,8 +297,11 @@ def own(platform: EcsPlatform) -> Run:
 
 
 @pytest.fixture(scope="module")
-def refused(platform: EcsPlatform) -> Run:
-    """A run with a wrong password of the warehouse. After it, the warehouse and the secret have a new password."""
+def refused(platform: EcsPlatform, staged: dict[str, Run]) -> Run:
+    """A run with a wrong password of the warehouse. After it, the warehouse and the secret have a new password.
+
+    The code server keeps the old one, with which `catch_up` has succeeded before.
+    """
     platform.await_idle()
     platform.set_units(4_001)
     store_url("warehouse", f"postgresql://load:{WRONG_PASS}@{WAREHOUSE}:5432/warehouse{TLS}")
@@ -515,8 +520,6 @@ def test_roles_allow_exactly_the_calls_of_the_platform(
 ) -> None:
     platform.stdout_in_ui(scheduled)
     until(lambda: "etl failed at warehouse/load" in platform.deployed.alerts(), seconds=TIMEOUT)
-    code_server = f"{NAME}-code-server"
-    until(lambda: "s3:ListBucket" in {call.action for call in platform.recorder.calls_of(code_server)}, seconds=TIMEOUT)
     calls = {
         role: platform.recorder.calls_of(role) for part in PARTS for role in (f"{NAME}-{part}", f"{NAME}-{part}-start")
     }
@@ -527,7 +530,7 @@ def test_roles_allow_exactly_the_calls_of_the_platform(
         f"{NAME}-run-ingestion": {"WriteFiles: s3:AbortMultipartUpload"},
         f"{NAME}-run-transformation": {"WriteFiles: s3:AbortMultipartUpload"},
         # for the sensor source_activity, which is off here
-        code_server: {"ReadCaptures: s3:GetObject"},
+        f"{NAME}-code-server": {"ReadCaptures: s3:GetObject"},
         # the agent starts processes without pulling an image
         **{
             f"{NAME}-{part}-start": {
