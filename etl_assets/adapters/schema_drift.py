@@ -29,16 +29,25 @@ class _LiveColumn:
             yield from (f"{name} allows {value}, which is not declared" for value in self.enum if value not in values)
 
 
+@dataclass(frozen=True)
+class Drift:
+    """How a live table differs harmlessly from its declaration.
+
+    undeclared: its columns that are not declared.
+    stricter: those that are NOT NULL, and declared nullable.
+    """
+
+    undeclared: tuple[str, ...] = ()
+    stricter: tuple[str, ...] = ()
+
+
 _MISSING = _LiveColumn("missing", nullable=False, enum=())
 
 
 def schema_drift(
     connection: Connection, schema: str, where: str, expected: Mapping[str, pa.Schema]
-) -> dict[str, tuple[str, ...]]:
-    """Return how the live tables of a schema differ harmlessly from the declared columns: warnings by table.
-
-    A column that is not declared, or is declared nullable without need, is harmless. `where` names the database in
-    the error.
+) -> dict[str, Drift]:
+    """Return how the live tables of a schema differ harmlessly from the declared columns. `where` names the database.
 
     Raises:
         SchemaMismatchError: a declared table or column is missing, or cannot be read; or a column has another type, is
@@ -72,12 +81,15 @@ def schema_drift(
             problems += live[table].get(column.name, _MISSING).problems(f"column {table}.{column.name}", column)
     if problems:
         raise SchemaMismatchError(where, problems)
-    return {table: tuple(_warnings(live[table], declared)) for table, declared in expected.items()}
+    return {table: _drift(live[table], declared) for table, declared in expected.items()}
 
 
-def _warnings(live: Mapping[str, _LiveColumn], declared: pa.Schema) -> Iterator[str]:
-    for name, column in live.items():
-        if name not in declared.names:
-            yield f"column {name} is not declared"
-        elif declared.field(name).nullable and not column.nullable:
-            yield f"column {name} is NOT NULL, declared nullable"
+def _drift(live: Mapping[str, _LiveColumn], declared: pa.Schema) -> Drift:
+    return Drift(
+        undeclared=tuple(name for name in live if name not in declared.names),
+        stricter=tuple(
+            name
+            for name, column in live.items()
+            if name in declared.names and declared.field(name).nullable and not column.nullable
+        ),
+    )

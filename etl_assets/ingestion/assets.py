@@ -22,8 +22,8 @@ from etl_assets.schema.table import JoinDependency, Table
 
 SCHEMA_MATCHES: Check[Sequence[str]] = Check(
     name="schema_matches",
-    description="Every live column is declared, and no declared optional column is NOT NULL. Any other difference "
-    "fails the capture.",
+    description="Every live column is declared, and no declared optional column is NOT NULL. A column that is not "
+    "declared is captured, and reported once. Any other difference fails the capture.",
     metadata_key="differences",
     count=len,
     severity=dg.AssetCheckSeverity.WARN,
@@ -146,6 +146,8 @@ def _log_captures(
             + (f", every row because {each.full_because}" if each.full else ""),
             extra={"capture": each.id, "captured_at": each.captured_at.isoformat(), "rows": rows},
         )
+        for name, reason in each.full_tables.items():
+            context.log.info(f"captured every row of {name}: {reason}", extra={"table": name, "capture": each.id})
     last = result.captures[-1]
     for table in tables:
         objects = [
@@ -167,7 +169,7 @@ def _log_captures(
             "dagster/row_count": sum(written.rows for written in objects),
             **objects_metadata(objects),
             "captured_at": dg.MetadataValue.timestamp(last.captured_at.replace(tzinfo=UTC)),
-            "full": last.full_because or "no, changes only",
+            "full": last.full_because or last.full_tables.get(table.name, "no, changes only"),
             "seconds_read_and_write": result.seconds[table.name],
             "preview": preview(table, result.first_rows[table.name]),
         }

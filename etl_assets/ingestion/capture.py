@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from time import monotonic, sleep
@@ -10,7 +10,7 @@ from typing import Any
 
 from etl_assets.adapters.object_store import Bucket, NewObject
 from etl_assets.adapters.postgres import Connection, DatabaseUnavailableError, server_encoding, transaction
-from etl_assets.adapters.schema_drift import schema_drift
+from etl_assets.adapters.schema_drift import Drift, schema_drift
 from etl_assets.catalog.stages import TOTESYS
 from etl_assets.ingestion import manifest
 from etl_assets.ingestion.changes import (
@@ -23,7 +23,8 @@ from etl_assets.ingestion.changes import (
     held_back_horizon,
     relation,
 )
-from etl_assets.ingestion.manifest import Capture, CapturedFile, Source, bounds
+from etl_assets.ingestion.live_tables import as_live, full_table_reasons, live_name, live_tables
+from etl_assets.ingestion.manifest import Capture, CapturedFile, LiveTable, Source, bounds
 from etl_assets.schema.table import JoinDependency, Table
 
 _LOCK = "totesys ETL: capture"  # the server hashes it into the key of an advisory lock
@@ -78,8 +79,7 @@ def capture(
         DatabaseUnavailableError: the source is down.
         LaterWindowCapturedError: the latest capture is in a later partition.
     """
-    declared = {table.name: table.columns for table in tables}
-    schema_drift(connection, SOURCE_SCHEMA, TOTESYS, declared)  # says more about a missing table than LOCK TABLE would
+    _live_tables(connection, tables)  # says more about a missing table than LOCK TABLE would
     give_up_at = monotonic() + connection.timeouts["lock_timeout"]
     while True:
         previous = manifest.latest(bucket)
@@ -180,10 +180,9 @@ def _capture(
     full: bool,
 ) -> CaptureResult:
     """Copy the tables and publish the manifests, which the next capture sees when the transaction ends."""
-    by_name = {table.name: table for table in tables}
-    warnings = schema_drift(
-        connection, SOURCE_SCHEMA, TOTESYS, {name: table.columns for name, table in by_name.items()}
-    )
+    live, drift = _live_tables(connection, tables)
+    by_name = {table.name: as_live(table, live[table.name]) for table in tables}
+    joins = [_join_as_live(join, tables, live) for join in join_dependencies]
     captures: list[Capture] = []
     seconds = dict.fromkeys(by_name, 0.0)
     heads = dict.fromkeys(by_name, b"")
@@ -193,11 +192,13 @@ def _capture(
         # Versions are ordered by this time: a clock that was set back must not reorder them.
         captured_at = max(start.now, before.captured_at + _TICK) if before else start.now
         files: dict[str, CapturedFile] = {}
-        queries = ChangeQueries(by_name, join_dependencies, None if full_because else previous)
+        full_tables = full_table_reasons(previous.tables, live, joins) if previous and not full_because else {}
+        queries = ChangeQueries(by_name, joins, None if full_because else previous, full_tables.keys())
         for table in queries.tables_to_query(connection):
             started = monotonic()
             key = manifest.file_key(table.name, partition, captured_at)
-            if copied := _copy(connection, queries.rows(table), bucket, key):
+            query = queries.rows(table.name, live[table.name].names)
+            if copied := _copy(connection, query, bucket, key):
                 files[table.name], heads[table.name] = copied
             seconds[table.name] += monotonic() - started
         earlier_files = before.latest_files if before else {}
@@ -213,6 +214,8 @@ def _capture(
                 earlier_files={name: file for name, file in earlier_files.items() if name not in files},
                 files_unknown_until=before.files_unknown_until if before else None,
                 captured_transactions=_captured_transactions(connection, queries, files, start.position.snapshot),
+                tables=live,
+                full_tables=full_tables,
             )
         )
     wal_position = _await_flush(connection, start)
@@ -220,9 +223,39 @@ def _capture(
     for each in captures:
         manifest.publish(bucket, each)
     held_back = held_back_horizon(connection, previous, start.position.snapshot)
+    known = previous.tables if previous else {}
+    warnings = {name: tuple(_warnings(drift[name], table, known.get(name))) for name, table in by_name.items()}
     return CaptureResult(
         captures, held_back, warnings, seconds, {name: _first_rows(head) for name, head in heads.items()}
     )
+
+
+def _live_tables(connection: Connection, tables: Sequence[Table]) -> tuple[dict[str, LiveTable], dict[str, Drift]]:
+    """Return what the tables are now, and how they differ from their declarations.
+
+    Raises:
+        SchemaMismatchError: in a way that is not harmless.
+    """
+    live = live_tables(connection, SOURCE_SCHEMA, tables)
+    expected = {
+        table.name: as_live(table, live[table.name]).columns if table.name in live else table.columns
+        for table in tables
+    }
+    return live, schema_drift(connection, SOURCE_SCHEMA, TOTESYS, expected)
+
+
+def _join_as_live(join: JoinDependency, tables: Sequence[Table], live: Mapping[str, LiveTable]) -> JoinDependency:
+    [columns] = [table.columns for table in tables if table.name == join.table]
+    return replace(join, column=live_name(columns.field(join.column), live[join.table].names))
+
+
+def _warnings(drift: Drift, table: Table, before: LiveTable | None) -> Iterator[str]:
+    """Yield the warnings about the schema of a table. A column that is not declared is reported once."""
+    for name in drift.undeclared:
+        if name not in table.excluded and not (before and name in before.names):
+            yield f"column {name} is not declared: it is captured, and not used"
+    for name in drift.stricter:
+        yield f"column {name} is NOT NULL, declared nullable"
 
 
 def _captured_transactions(

@@ -1,12 +1,13 @@
 """Which rows changed, as SQL over PostgreSQL row versions (`xmin`): docs/adr/0001-row-versions-not-timestamps.md."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 
 from pg8000.native import literal
 
 from etl_assets.adapters.postgres import Connection, column_list, quote_identifier
+from etl_assets.ingestion.live_tables import join_group
 from etl_assets.ingestion.manifest import Capture, Source, bounds
 from etl_assets.schema.table import JoinDependency, Table
 
@@ -151,16 +152,22 @@ def held_back_horizon(connection: Connection, previous: Capture | None, snapshot
 
 @dataclass(frozen=True)
 class ChangeQueries:
-    """The queries of a capture: every row, or (`since` given) what changed since, with the rows that join to it."""
+    """The queries of a capture: every row, or (`since` given) what changed since, with the rows that join to it.
+
+    Every row of `full_tables` is captured all the same.
+    """
 
     tables: Mapping[str, Table]
     join_dependencies: Sequence[JoinDependency]
     since: Capture | None
+    full_tables: Set[str] = frozenset()
 
-    def rows(self, table: Table) -> str:
+    def rows(self, table: str, columns: Sequence[str]) -> str:
         """Return the query for the rows of a table to capture."""
-        query = f"SELECT {column_list(table.columns.names, 't')} FROM {relation(table.name)} t"
-        return query if self.since is None else f"{query} WHERE {self._capture_predicate(table.name, 't')}"
+        query = f"SELECT {column_list(columns, 't')} FROM {relation(table)} t"
+        if self.since is None or table in self.full_tables:
+            return query
+        return f"{query} WHERE {self._capture_predicate(table, 't')}"
 
     def tables_to_query(self, connection: Connection) -> list[Table]:
         """Return the tables to query: of a group that joins, all or none, depending on whether one of them changed.
@@ -170,8 +177,12 @@ class ChangeQueries:
         if self.since is None:
             return list(self.tables.values())
         joined = {name for join in self.join_dependencies for name in (join.table, join.to)}
-        unchanged = {name for name in joined if not self._has_changes(connection, name)}
-        return [table for table in self.tables.values() if not self._join_group(table.name) <= unchanged]
+        unchanged = {
+            name for name in joined if name not in self.full_tables and not self._has_changes(connection, name)
+        }
+        return [
+            table for table in self.tables.values() if not join_group(table.name, self.join_dependencies) <= unchanged
+        ]
 
     def transactions(self, connection: Connection, table: str) -> set[int]:
         """Return the transactions from the horizon of `since` on that wrote the present rows of a table."""
@@ -181,19 +192,6 @@ class ChangeQueries:
             f"""SELECT DISTINCT t.xmin::text::bigint FROM {relation(table)} t WHERE {written_from("t", horizon)}"""
         )
         return {horizon + (id_ - horizon) % _WRAPAROUND for [id_] in rows}
-
-    def _join_group(self, table: str) -> set[str]:
-        """Return a table with all that it joins to, directly or not."""
-        group = {table}
-        while more := {
-            name
-            for join in self.join_dependencies
-            if group & {join.table, join.to}
-            for name in (join.table, join.to)
-            if name not in group
-        }:
-            group |= more
-        return group
 
     def _has_changes(self, connection: Connection, table: str) -> bool:
         exists = f"SELECT EXISTS (SELECT FROM {relation(table)} t WHERE {self._written_since('t')})"

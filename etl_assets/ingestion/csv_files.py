@@ -1,6 +1,8 @@
 """Captured CSV, read back with the declared types."""
 
+import csv
 import hashlib
+import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -8,11 +10,12 @@ from datetime import datetime
 from typing import IO
 
 import pyarrow as pa
-from pyarrow import csv
+from pyarrow.csv import ConvertOptions, ParseOptions, ReadOptions, read_csv
 
 from etl_assets.adapters.object_store import Bucket
+from etl_assets.ingestion.live_tables import live_name
 from etl_assets.ingestion.manifest import Capture, CapturedFile, list_partition
-from etl_assets.schema.columns import CAPTURED_AT, CAPTURED_AT_TYPE
+from etl_assets.schema.columns import CAPTURED_AT, CAPTURED_AT_TYPE, missing_value
 from etl_assets.schema.errors import PermanentError
 from etl_assets.schema.rows import Rows
 from etl_assets.schema.table import Table
@@ -27,6 +30,25 @@ class CorruptObjectError(PermanentError):
 
     def __init__(self, key: str, problem: str) -> None:
         super().__init__(f"{key} {problem}: restore the object from an earlier version or a copy of the bucket")
+
+
+class ColumnMissingError(Exception):
+    """CSV lacks a column that may not be null, and nothing is declared to stand there instead."""
+
+    def __init__(self, column: str) -> None:
+        super().__init__(f"the CSV has no column {column}")
+        self.column = column
+
+
+class ColumnNotCapturedError(PermanentError):
+    """A capture lacks a column that may not be null, and its declaration does not say what stands there instead."""
+
+    def __init__(self, table: str, column: str, key: str) -> None:
+        super().__init__(
+            f"{key} has no column {column}, because {table} had none when it was captured: declare what stands there "
+            f'instead, {column}=missing_as("…", …), the name that the column had, {column}=renamed_from("…", …), or '
+            f"that it may be null, {column}=optional(…) (docs/evolution.md)"
+        )
 
 
 def _read_ahead(batches: Iterator[ValidatedRows]) -> Iterator[ValidatedRows]:
@@ -49,6 +71,8 @@ def _read_file(bucket: Bucket, file: CapturedFile, table: Table, captured_at: da
                 rows += batch.num_rows
     except FileNotFoundError as error:
         raise CorruptObjectError(file.key, "is missing, although its manifest exists") from error
+    except ColumnMissingError as error:
+        raise ColumnNotCapturedError(table.name, error.column, file.key) from None
     except pa.ArrowInvalid as error:
         problem = ": ".join(str(error).split(": ")[:2])  # what follows quotes the row
         raise CorruptObjectError(file.key, f"is not the CSV that was captured: {problem}") from None
@@ -97,35 +121,59 @@ class CapturedRows(Rows):
 
 
 def parse_csv(chunks: Iterable[bytes], columns: pa.Schema) -> Iterator[pa.Table]:
-    """Yield the rows of CSV that PostgreSQL wrote, a table per chunk.
+    """Yield the rows of CSV that PostgreSQL wrote, a table of the declared columns per chunk.
 
-    The first chunk begins with the header; each ends where a row does (`whole_rows`). A declared column that the CSV
-    lacks is null. A value that its column's type cannot hold is read as `lenient_csv_type`.
+    The first chunk begins with the header; each ends where a row does (`whole_rows`). A column that the CSV lacks is
+    read by its earlier name, or holds what is declared to stand there instead (`missing_as`), or null. A value that its
+    column's type cannot hold is read as `lenient_csv_type`.
 
     Raises:
+        ColumnMissingError: the CSV lacks a column that may not be null.
         pyarrow.ArrowInvalid: a chunk is not CSV of these columns.
     """
-    types = {column.name: column.type for column in columns}
-    column_names: list[str] = []
+    header: list[str] = []
     for chunk in chunks:
-        if not column_names:
-            header, _, chunk = chunk.partition(b"\n")
-            column_names = header.decode().split(",")
+        if not header:
+            header, chunk = _cut_header(chunk)
+            names = {column.name: live_name(column, header) for column in columns}
+            types = {names[column.name]: column.type for column in columns if names[column.name] in header}
         try:
-            yield _parse(chunk, column_names, types)
+            rows = _parse(chunk, header, types)
         except pa.ArrowInvalid:
-            yield _parse(chunk, column_names, {name: lenient_csv_type(type_) for name, type_ in types.items()})
+            rows = _parse(chunk, header, {name: lenient_csv_type(type_) for name, type_ in types.items()})
+        yield pa.table(
+            [
+                rows.column(names[column.name]) if names[column.name] in types else _stand_in(column, rows.num_rows)
+                for column in columns
+            ],
+            names=columns.names,
+        )
+
+
+def _cut_header(chunk: bytes) -> tuple[list[str], bytes]:
+    """Return the column names in the first row of CSV, and what follows it."""
+    end = chunk.index(b"\n")
+    while chunk.count(b'"', 0, end) % 2:  # a name may have line ends
+        end = chunk.index(b"\n", end + 1)
+    [names] = csv.reader(io.StringIO(chunk[:end].decode(), newline=""))
+    return names, chunk[end + 1 :]
+
+
+def _stand_in(column: pa.Field, rows: int) -> pa.Array:
+    value = missing_value(column)
+    if value is None:
+        raise ColumnMissingError(column.name)
+    return pa.repeat(value, rows)
 
 
 def _parse(chunk: bytes, column_names: Sequence[str], types: Mapping[str, pa.DataType]) -> pa.Table:
-    return csv.read_csv(
+    return read_csv(
         pa.py_buffer(chunk),
-        csv.ReadOptions(column_names=column_names, block_size=len(chunk) + 16, use_threads=False),
-        csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
-        csv.ConvertOptions(
+        ReadOptions(column_names=column_names, block_size=len(chunk) + 16, use_threads=False),
+        ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
+        ConvertOptions(
             column_types=types,
             include_columns=list(types),
-            include_missing_columns=True,
             null_values=[""],
             strings_can_be_null=True,
             quoted_strings_can_be_null=False,

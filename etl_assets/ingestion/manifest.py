@@ -58,6 +58,32 @@ class CapturedFile:
 
 
 @dataclass(frozen=True)
+class LiveColumn:
+    """A column as the source has it: its name, its type as `format_type` gives it, and its number (`attnum`)."""
+
+    name: str
+    type: str
+    position: int
+
+
+@dataclass(frozen=True)
+class LiveTable:
+    """What a table was when it was captured.
+
+    columns: those captured.
+    fingerprint: of all that can change what its rows say without writing them, by aspect.
+    """
+
+    columns: tuple[LiveColumn, ...]
+    fingerprint: Mapping[str, str]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the columns captured."""
+        return tuple(column.name for column in self.columns)
+
+
+@dataclass(frozen=True)
 class Capture:
     """A capture, as its manifest describes it.
 
@@ -87,6 +113,8 @@ class Capture:
     files_unknown_until: str | None = None
     wal_position: int | None = None
     captured_transactions: Sequence[int] = ()
+    tables: Mapping[str, LiveTable] = field(default_factory=dict)
+    full_tables: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -102,6 +130,10 @@ class Capture:
     def full(self) -> bool:
         """Whether every row was captured."""
         return self.full_because is not None
+
+    def is_full(self, table: str) -> bool:
+        """Whether every row of a table was captured."""
+        return self.full or table in self.full_tables
 
     @property
     def repairs(self) -> bool:
@@ -134,7 +166,13 @@ class Capture:
             files_unknown_until=fields.get("files_unknown_until", fields["previous"]),
             wal_position=fields.get("wal_position"),
             captured_transactions=tuple(fields.get("captured_transactions", ())),
+            tables={name: _live_table(table) for name, table in fields.get("tables", {}).items()},
+            full_tables=fields.get("full_tables", {}),
         )
+
+
+def _live_table(fields: Mapping[str, Any]) -> LiveTable:
+    return LiveTable(tuple(LiveColumn(**column) for column in fields["columns"]), fields["fingerprint"])
 
 
 def _files(fields: Mapping[str, Mapping[str, Any]]) -> dict[str, CapturedFile]:

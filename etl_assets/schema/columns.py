@@ -2,6 +2,8 @@
 
 `columns(staff_id=pa.int32())` is NOT NULL; `optional(pa.string())` is nullable; `enum("SALE", "PURCHASE")` allows these
 values only; `about("E-mail address.", personal(pa.string()))` documents a column and marks it as personal data.
+`renamed_from("customer", pa.int32())` and `missing_as("GBP", pa.string())` say how to read what was captured before the
+source renamed or added a column: docs/evolution.md.
 """
 
 import json
@@ -20,6 +22,8 @@ MONEY = pa.decimal128(10, 2)
 _ENUM = b"enum"
 _DESCRIPTION = b"description"
 _PERSONAL = b"personal"
+_EARLIER_NAME = b"earlier_name"
+_MISSING_VALUE = b"missing_value"
 
 AnyColumn: TypeAlias = pa.DataType | pa.Field  # a field without a name
 
@@ -44,6 +48,21 @@ def personal(column: AnyColumn) -> pa.Field:
     return _with_metadata(column, _PERSONAL, "")
 
 
+def renamed_from(name: str, column: AnyColumn) -> pa.Field:
+    """Declare the name that a column of the source had before: captures that were made then have it by that."""
+    return _with_metadata(column, _EARLIER_NAME, name)
+
+
+def missing_as(value: str, column: AnyColumn) -> pa.Field:
+    """Declare what a NOT NULL column holds in captures that were made before the source had it, as text.
+
+    Raises:
+        ValueError: the value is not of the column's type.
+    """
+    pa.array([value]).cast(_field(column).type)
+    return _with_metadata(column, _MISSING_VALUE, value)
+
+
 def _with_metadata(column: AnyColumn, key: bytes, value: str) -> pa.Field:
     field = _field(column)
     return field.with_metadata({**(field.metadata or {}), key: value})
@@ -66,6 +85,20 @@ def enum_values(column: pa.Field) -> tuple[str, ...]:
 def description_of(column: pa.Field) -> str:
     """Return the description of a column; empty if it has none."""
     return str((column.metadata or {}).get(_DESCRIPTION, b""), "utf-8")
+
+
+def earlier_name(column: pa.Field) -> str | None:
+    """Return the name that a column was `renamed_from`, if any."""
+    name = (column.metadata or {}).get(_EARLIER_NAME)
+    return None if name is None else str(name, "utf-8")
+
+
+def missing_value(column: pa.Field) -> pa.Scalar | None:
+    """Return what a column holds where it was not captured: null if it is nullable; None if it is not declared."""
+    value = (column.metadata or {}).get(_MISSING_VALUE)
+    if value is not None:
+        return pa.array([str(value, "utf-8")]).cast(column.type)[0]
+    return pa.scalar(None, column.type) if column.nullable else None
 
 
 MASK = "•••"

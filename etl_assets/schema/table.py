@@ -15,10 +15,13 @@ _CAPTURED_AT_COLUMN = about("Time of the capture, UTC by the source's clock.", C
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table. `foreign_keys` maps a column to the table whose single-column primary key it holds.
+    """A table.
+
+    foreign_keys: maps a column to the table whose single-column primary key it holds.
+    excluded: columns of a source table that are never captured. All others are, declared or not.
 
     Raises:
-        ValueError: a key names a column that is not declared, or there is no primary key.
+        ValueError: a key names a column that is not declared, there is no primary key, or a column is also excluded.
     """
 
     name: str
@@ -26,11 +29,14 @@ class Table:
     primary_key: tuple[str, ...]
     columns: pa.Schema
     foreign_keys: Mapping[str, str] = field(default_factory=dict)
+    excluded: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         unknown = {*self.primary_key, *self.foreign_keys} - set(self.columns.names)
         if unknown or not self.primary_key:
             raise ValueError(f"{self.name}: keys that name no column: {sorted(unknown)}")
+        if both := {*self.excluded} & {*self.columns.names}:
+            raise ValueError(f"{self.name}: columns that are declared and excluded: {sorted(both)}")
 
     @property
     def captured_columns(self) -> pa.Schema:

@@ -109,6 +109,7 @@ def load(
                 {capture.captured_at for capture in new_captures},
                 source,
                 _expected_rows(star, source, captures),
+                is_derived=source in files,
                 is_empty=star in created,
             ).load()
         for star in created:
@@ -127,7 +128,10 @@ def _expected_rows(star: StarTable, source: str, captures: Sequence[Capture]) ->
 
 @dataclass
 class _TableLoader:
-    """The load of one star table. Captures are identified by their time. `source` is the table's first input."""
+    """The load of one star table. Captures are identified by their time.
+
+    `source` is the table's first input; if that is a star table, it `is_derived`, and misses nothing by itself.
+    """
 
     connection: Connection
     star: StarTable
@@ -137,6 +141,7 @@ class _TableLoader:
     new_captures: Set[datetime]
     source: str
     expected_rows: Mapping[datetime, int]
+    is_derived: bool
     is_empty: bool
     has_pending: bool = False
     has_rejected: bool = False
@@ -146,7 +151,7 @@ class _TableLoader:
 
     def load(self) -> TableLoad:
         connection, star, rejected = self.connection, self.star, self.file.rejected
-        has_full = any(capture.full for capture in self.captures.values())
+        has_full = any(capture.is_full(self.source) for capture in self.captures.values())
         has_input = self.file.rows.metadata.num_rows or rejected.num_rows or has_full
         self.has_pending = quarantine.has_rows(connection, PENDING, star)
         if not has_input and not self.has_pending:
@@ -228,7 +233,7 @@ class _TableLoader:
     def _load_capture(self, captured_at: datetime, capture: Capture | None) -> None:
         """Merge the staged versions of one time. Without a capture, these are released ones."""
         connection, star = self.connection, self.star
-        writes_tombstones = capture is not None and capture.full and star.keeps_every_version
+        writes_tombstones = capture is not None and capture.is_full(self.source) and star.keeps_every_version
         if writes_tombstones:
             connection.run(stage_tombstones(star, self.has_pending), captured_at=captured_at)
         try:
@@ -241,10 +246,13 @@ class _TableLoader:
                 connection, star, self.references, captured_at, self.has_pending
             )
             merged = self._merge_accepted(captured_at)
+        missed = merged
         if self.has_rejected:
+            if capture and capture.repairs:
+                missed -= quarantine.count_corrected(connection, star, captured_at)
             quarantine.clear_corrected(connection, star, captured_at)
             if capture and captured_at in self.new_captures:
-                quarantine.record_rejected(connection, star, captured_at, is_full=capture.full)
+                quarantine.record_rejected(connection, star, captured_at, is_full=capture.is_full(self.source))
             elif self.refused:
                 quarantine.record_refused(connection, star, captured_at)
         tombstones = self._count_tombstones(captured_at) if writes_tombstones else 0
@@ -252,8 +260,8 @@ class _TableLoader:
         self.changed += merged
         self.deleted += tombstones
         record_rows(connection, "changed", star, captured_at, merged)
-        if capture and capture.repairs:
-            record_rows(connection, "repaired", star, captured_at, merged - tombstones)
+        if capture and capture.repairs and not self.is_derived:
+            record_rows(connection, "repaired", star, captured_at, missed - tombstones)
 
     def _merge(self, captured_at: datetime, rows: Sequence[str] | None = None) -> int:
         """Merge the staged versions of one time, or some `rows` of them. Return the number inserted or replaced.

@@ -110,6 +110,19 @@ def has_rows(connection: Connection, table: str, star: StarTable) -> bool:
     return bool(connection.run(f"SELECT 1 FROM {table} WHERE star_table = :star LIMIT 1", star=star.name))
 
 
+def count_corrected(connection: Connection, star: StarTable, captured_at: datetime) -> int:
+    """Return the number of merged rows of a capture whose earlier versions were rejected: they were not missed."""
+    not_deleted = f"AND NOT merged.{DELETED}" if star.keeps_every_version else ""
+    [[count]] = connection.run(
+        f"""SELECT count(*) FROM {relation(star)} merged WHERE merged.{OF_CAPTURE} {not_deleted} AND EXISTS (
+                SELECT FROM {REJECTED} rejected
+                WHERE rejected.star_table = :star AND rejected.key = {key_json(star, "merged")})""",
+        star=star.name,
+        captured_at=captured_at,
+    )
+    return int(count)
+
+
 def clear_corrected(connection: Connection, star: StarTable, captured_at: datetime) -> None:
     """Delete the rejections of rows of which a staged capture has a valid version."""
     connection.run(

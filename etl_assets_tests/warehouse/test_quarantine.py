@@ -318,6 +318,7 @@ def test_rows_of_a_key_that_the_source_repeats_wait_until_a_capture_has_it_once(
     mend_primary_keys(platform)
     mended = refresh(platform, full_capture=True)
     assert outstanding(mended) == {}
+    assert failed_counts(mended, "no_missed_changes") == {}, "they were known"
     assert platform.warehouse("SELECT * FROM warehouse.rejected") == []
     assert_warehouse_equals_totesys(platform)
 
