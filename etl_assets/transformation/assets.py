@@ -22,6 +22,7 @@ from etl_assets.transformation.checks import (
     lost_metadata,
     rejections_metadata,
 )
+from etl_assets.transformation.code_version import code_version
 from etl_assets.transformation.parquet_files import StarBatches
 from etl_assets.transformation.star_table import StarTable, lineage
 from etl_assets.transformation.transform import MAX_KEYS_SHOWN, TransformStats, transform_partition
@@ -54,6 +55,7 @@ def _star_asset(
         description=lineage_markdown(star.description, origins),
         metadata=table_metadata(star, origins=origins, versioned=True),
         kinds={"pandas", "parquet"},
+        code_version=code_version(star),
         check_specs=[check.spec(key) for check in checks],
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.multi_run(MAX_PARTITIONS_PER_RUN),
