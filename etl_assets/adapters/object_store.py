@@ -75,6 +75,16 @@ class NewObject(io.RawIOBase):
         raise NotImplementedError
 
 
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name the file in an error of the operating system that does not, such as that of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
 class _LocalObject(NewObject):
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -85,8 +95,9 @@ class _LocalObject(NewObject):
         self._file = self._temporary.open("xb", buffering=0)
 
     def _append(self, data: memoryview) -> None:
-        while data.nbytes:
-            data = data[self._file.write(data) :]
+        with _naming(self._path):
+            while data.nbytes:
+                data = data[self._file.write(data) :]
 
     def discard(self) -> None:
         super().discard()
@@ -94,7 +105,8 @@ class _LocalObject(NewObject):
         self._temporary.unlink(missing_ok=True)
 
     def publish(self) -> None:
-        os.fsync(self._file.fileno())
+        with _naming(self._path):
+            os.fsync(self._file.fileno())
         self._file.close()
         try:
             os.link(self._temporary, self._path)

@@ -1,4 +1,5 @@
 import os
+import resource
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,6 +134,22 @@ def proxied(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Proxy
     with s3_proxy(os.environ["AWS_ENDPOINT_URL"].removeprefix("http://")) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.server_port}")
         yield proxy
+
+
+@pytest.fixture
+def files_of_a_megabyte() -> Iterator[None]:
+    """The operating system refuses to write larger files, with an error that does not name them."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(MEGABYTE), limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.usefixtures("files_of_a_megabyte")
+def test_an_error_of_the_file_system_names_the_file_and_nothing_is_left(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=rf"File too large: '{tmp_path}/a/b'"):
+        put(Bucket(f"file://{tmp_path}"), "a/b", 2 * MEGABYTE)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 @pytest.fixture
