@@ -65,10 +65,12 @@ class Root:
         self.run("apply", "-input=false", "-auto-approve", "-parallelism=20", *self.variables)
 
     def plan(self, refresh: bool = False) -> dict[str, Any]:
-        """Return the plan, as `terraform show -json` prints it. Unless refreshed, it compares with the state only."""
-        self.run(
-            "plan", "-input=false", f"-refresh={str(refresh).lower()}", f"-out={self.folder / 'plan'}", *self.variables
-        )
+        """Return the plan, as `terraform show -json` prints it. Unless refreshed, it compares with the state only.
+
+        It takes no lock, which the role of pull requests may not.
+        """
+        refreshed = f"-refresh={str(refresh).lower()}"
+        self.run("plan", "-input=false", "-lock=false", refreshed, f"-out={self.folder / 'plan'}", *self.variables)
         return dict(json.loads(self.run("show", "-json", str(self.folder / "plan"))))
 
     def destroy(self) -> None:
