@@ -132,7 +132,7 @@ def captures_of_nothing(bench: Bench) -> None:
         for table in TOTESYS_TABLES:
             multiply(connection, table, rows)
         connection.run("CHECKPOINT")
-    capture_tables(url, bucket, ["payment_type"])  # records the horizon
+    capture_tables(url, bucket, list(SOURCE))
     first = latest(Bucket(bucket))
     assert first
     changed = f"age(xmin) <= age('{first.horizon}'::xid8::xid)"
