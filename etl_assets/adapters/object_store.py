@@ -35,6 +35,7 @@ _CONDITIONAL_WRITES = (
     " (the store must have conditional writes, If-None-Match, as Amazon S3, MinIO and Ceph have: without them one run "
     "could overwrite what another wrote)"
 )
+_CHECKSUMS = " (for a store without these checksums, set AWS_REQUEST_CHECKSUM_CALCULATION=when_required)"
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 
 
@@ -159,7 +160,7 @@ class _S3Object(NewObject):
                 self._client.abort_multipart_upload(**self._upload)
 
     def publish(self) -> None:
-        with _refusals(self._address, advice=_CONDITIONAL_WRITES):
+        with _refusals(self._address):
             if self._upload:
                 self._upload_part()
                 self._client.complete_multipart_upload(
@@ -219,7 +220,7 @@ class _S3Store:
 
 
 @contextmanager
-def _refusals(address: Mapping[str, str], advice: str = "") -> Iterator[None]:
+def _refusals(address: Mapping[str, str]) -> Iterator[None]:
     """Turn the permanent errors of S3 into `FileNotFoundError`, `FileExistsError` or `BucketRefusedError`."""
     try:
         yield
@@ -231,8 +232,18 @@ def _refusals(address: Mapping[str, str], advice: str = "") -> Iterator[None]:
             raise FileExistsError(f"s3://{address['Bucket']}/{address['Key']}") from error
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
         if status == _NOT_IMPLEMENTED or (status < _SERVER_ERRORS and not _is_passing(code)):
-            raise BucketRefusedError(f"bucket {address['Bucket']}: {error}{advice}") from error
+            raise BucketRefusedError(f"bucket {address['Bucket']}: {error}{_advice(error, status)}") from error
         raise
+
+
+def _advice(error: ClientError, status: int) -> str:
+    """Return what to do about a refusal, if it is that of a store which is not quite S3."""
+    message = str(error).lower()
+    if "x-amz-checksum" in message:
+        return _CHECKSUMS
+    publishes = error.operation_name in ("PutObject", "CompleteMultipartUpload")
+    unknown = "if-none-match" in message or (status == _NOT_IMPLEMENTED and publishes)
+    return _CONDITIONAL_WRITES if unknown else ""
 
 
 def _is_passing(code: str) -> bool:

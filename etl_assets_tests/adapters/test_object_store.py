@@ -108,9 +108,20 @@ def test_a_url_that_would_lead_elsewhere_is_refused_with_advice(url: str, advice
         Bucket(url)
 
 
-def test_a_store_without_conditional_writes_is_refused_with_advice(s3_bucket: str, proxied: S3Proxy) -> None:
-    proxied.fault = lambda request: "If-None-Match" in request.headers and request.refuse(501, "NotImplemented")
-    with pytest.raises(BucketRefusedError, match=r"the store must have conditional writes"):
+@pytest.mark.parametrize(
+    ("status", "code", "advice"),
+    [
+        (501, "NotImplemented", r"\(the store must have conditional writes"),
+        (400, "InvalidArgument: If-None-Match", r"\(the store must have conditional writes"),
+        (400, "InvalidRequest: x-amz-checksum-type", "set AWS_REQUEST_CHECKSUM_CALCULATION=when_required"),
+        (400, "KMS.DisabledException", "by the test$"),
+    ],
+)
+def test_a_store_that_is_not_quite_s3_is_refused_with_advice(
+    s3_bucket: str, proxied: S3Proxy, status: int, code: str, advice: str
+) -> None:
+    proxied.fault = lambda request: "If-None-Match" in request.headers and request.refuse(status, code)
+    with pytest.raises(BucketRefusedError, match=f"{code}.*{advice}"):
         put(Bucket(s3_bucket), "a/b", b"x")
 
 
@@ -118,12 +129,6 @@ def test_a_store_without_conditional_writes_is_refused_with_advice(s3_bucket: st
 def test_a_busy_key_service_is_an_outage(s3_bucket: str, proxied: S3Proxy, code: str) -> None:
     proxied.fault = lambda request: request.command == "PUT" and request.refuse(400, code)
     with pytest.raises(ClientError, match=code):
-        put(Bucket(s3_bucket), "a/b", b"x")
-
-
-def test_a_disabled_key_is_a_permanent_error(s3_bucket: str, proxied: S3Proxy) -> None:
-    proxied.fault = lambda request: request.command == "PUT" and request.refuse(400, "KMS.DisabledException")
-    with pytest.raises(BucketRefusedError, match=r"KMS\.DisabledException"):
         put(Bucket(s3_bucket), "a/b", b"x")
 
 
