@@ -134,3 +134,11 @@ def bucket_url(tmp_path: Path) -> str:
 def platform(totesys_url: str, warehouse_url: str, bucket_url: str, monkeypatch: pytest.MonkeyPatch) -> Platform:
     """The platform over a month of totesys, with buckets in local folders."""
     return Platform(totesys_url, warehouse_url, bucket_url, monkeypatch)
+
+
+@pytest.fixture
+def loaded(platform: Platform) -> Platform:
+    """The platform after a first load, in the next window."""
+    platform.refresh()
+    platform.next_window()
+    return platform

@@ -21,7 +21,8 @@ from etl_assets.transformation.star_table import StarTable
 def code_version(star: StarTable) -> str:
     """Return the version of a star table: sixteen hexadecimal digits, the same wherever the code is the same."""
     columns = [(each.name, str(each.type), each.nullable, enum_values(each)) for each in star.columns]
-    declaration = (columns, star.primary_key, sorted(star.foreign_keys.items()), star.record_id, _origins(star))
+    mappings = (sorted(star.foreign_keys.items()), sorted(star.derived_from.items()))
+    declaration = (columns, star.primary_key, star.record_id, mappings)
     function = star.transform
     [root] = ast.parse(textwrap.dedent(inspect.getsource(function))).body
     assert isinstance(root, ast.FunctionDef)
@@ -29,10 +30,6 @@ def code_version(star: StarTable) -> str:
     code = {"": _normalized(root)}
     _collect(root, sys.modules[function.__module__], code)
     return hashlib.sha256(repr((declaration, sorted(code.items()))).encode()).hexdigest()[:16]
-
-
-def _origins(star: StarTable) -> list[tuple[str, list[tuple[str, ...]]]]:
-    return sorted((column, [tuple(origin) for origin in origins]) for column, origins in star.derived_from.items())
 
 
 @dataclass(frozen=True)

@@ -10,19 +10,10 @@ from etl_assets.adapters.object_store import Bucket
 from etl_assets.ingestion.csv_files import ColumnNotCapturedError
 from etl_assets.schema.columns import columns, enum, missing_as, optional, renamed_from
 from etl_assets.schema.table import Table
-from etl_assets.totesys import TOTESYS_TABLES
 from etl_assets_tests.harness import Platform, assert_warehouse_equals_totesys, failed_counts
 from etl_assets_tests.pipeline import CATALOG, SOURCE, Pipeline, read_captured
 
 DESIGN = SOURCE["design"]
-
-
-@pytest.fixture
-def loaded(platform: Platform) -> Platform:
-    """The platform after a first load, in the next window."""
-    platform.refresh()
-    platform.next_window()
-    return platform
 
 
 def declaring(platform: Platform, *tables: Table) -> Platform:
@@ -283,14 +274,7 @@ def test_a_source_table_declared_later_is_captured_whole_in_its_first_capture(pl
         primary_key=("invoice_id",),
         columns=columns(invoice_id=pa.int32(), total=optional(pa.string())),
     )
-    declared = Platform(
-        platform.totesys_url,
-        platform.warehouse_url,
-        platform.buckets_url,
-        platform.environment,
-        source_tables=(*TOTESYS_TABLES, invoice),
-    )
-    declared.now = platform.now
+    declared = declaring(platform, invoice)
     declared.refresh("ingestion")
     capture = declared.latest_capture
     assert (capture.full_tables, capture.files["invoice"].rows) == (

@@ -15,14 +15,6 @@ from etl_assets_tests.harness import LOCK_WAITERS, Platform, failed_counts, unti
 from etl_assets_tests.pipeline import FACTS
 
 
-@pytest.fixture
-def loaded(platform: Platform) -> Platform:
-    """The platform after a first run, in the next window."""
-    platform.refresh()
-    platform.next_window()
-    return platform
-
-
 def test_a_capture_whose_predecessor_is_not_loaded_fails_and_names_the_partition(loaded: Platform) -> None:
     loaded.totesys("UPDATE sales_order SET units_sold = 1 WHERE sales_order_id = 1")
     loaded.refresh("ingestion", "transformation")

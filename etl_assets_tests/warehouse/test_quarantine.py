@@ -24,14 +24,6 @@ HISTORY = "SELECT currency_id, units_sold FROM warehouse.fact_sales_order WHERE 
 
 
 @pytest.fixture
-def loaded(platform: Platform) -> Platform:
-    """The platform after a first run, in the next window."""
-    platform.refresh()
-    platform.next_window()
-    return platform
-
-
-@pytest.fixture
 def with_unknown_currency(loaded: Platform) -> Platform:
     """The platform after the currency of order 1 was changed to one that ISO 4217 does not know."""
     loaded.totesys("INSERT INTO currency (currency_id, currency_code, last_updated) VALUES (9, 'XQX', now())")
