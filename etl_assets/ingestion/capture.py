@@ -9,7 +9,13 @@ from time import monotonic, sleep
 from typing import Any
 
 from etl_assets.adapters.object_store import Bucket, NewObject
-from etl_assets.adapters.postgres import Connection, DatabaseUnavailableError, server_encoding, transaction
+from etl_assets.adapters.postgres import (
+    Connection,
+    DatabaseUnavailableError,
+    StatementRefusedError,
+    server_encoding,
+    transaction,
+)
 from etl_assets.adapters.schema_drift import Drift, schema_drift
 from etl_assets.catalog.stages import TOTESYS
 from etl_assets.ingestion import manifest
@@ -79,18 +85,23 @@ def capture(
         DatabaseUnavailableError: the source is down.
         LaterWindowCapturedError: the latest capture is in a later partition.
     """
-    _live_tables(connection, tables)  # says more about a missing table than LOCK TABLE would
     give_up_at = monotonic() + connection.timeouts["lock_timeout"]
     while True:
         previous = manifest.latest(bucket)
         if previous and previous.partition > partition:
             raise LaterWindowCapturedError(partition, previous.partition)
         server = _server(connection)
-        with transaction(connection, snapshot=True):
-            started = _start(connection, tables, server)
-            # A capture published since `previous` was read may have seen more than this snapshot does.
-            if started and manifest.latest(bucket) == previous:
-                return _capture(connection, bucket, tables, join_dependencies, partition, previous, started, full=full)
+        try:
+            with transaction(connection, snapshot=True):
+                started = _start(connection, tables, server)
+                # A capture published since `previous` was read may have seen more than this snapshot does.
+                if started and manifest.latest(bucket) == previous:
+                    return _capture(
+                        connection, bucket, tables, join_dependencies, partition, previous, started, full=full
+                    )
+        except StatementRefusedError:
+            _live_tables(connection, tables)  # says more about a missing table than LOCK TABLE does
+            raise
         if not started:
             if monotonic() > give_up_at:
                 raise DatabaseUnavailableError(
