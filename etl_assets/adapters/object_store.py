@@ -189,6 +189,16 @@ class _LocalStore:
                     (folders if entry.is_dir() else objects).append(entry.name)
         return folders, objects
 
+    def walk(self, key: str, after: str) -> Iterator[str]:
+        folders, objects = self.list(key)
+        for name in sorted([*(f"{folder}/" for folder in folders), *objects]):
+            child = f"{key}/{name}"
+            if not name.endswith("/"):
+                if child > after:
+                    yield child
+            elif child >= after[: len(child)]:
+                yield from self.walk(child[:-1], after)
+
 
 class _S3Store:
     def __init__(self, client: Any, bucket: str, prefix: str) -> None:
@@ -217,6 +227,13 @@ class _S3Store:
                 folders += [entry["Prefix"][len(prefix) : -1] for entry in page.get("CommonPrefixes", ())]
                 objects += [entry["Key"][len(prefix) :] for entry in page.get("Contents", ())]
         return folders, objects
+
+    def walk(self, key: str, after: str) -> Iterator[str]:
+        address = {"Bucket": self._bucket, "Prefix": f"{self._prefix}{key}/"}
+        start = {"StartAfter": self._prefix + after} if after else {}
+        with _refusals(address):
+            for page in self._client.get_paginator("list_objects_v2").paginate(**address, **start):
+                yield from (entry["Key"][len(self._prefix) :] for entry in page.get("Contents", ()))
 
 
 @contextmanager
@@ -317,3 +334,10 @@ class Bucket:
         """Return the sorted keys of the objects directly in a folder."""
         _, objects = self._store.list(key)
         return sorted(f"{key}/{name}" for name in objects)
+
+    def walk(self, key: str, after: str = "") -> Iterator[str]:
+        """Yield the keys of all objects below a folder, sorted, from the first one after the key `after`.
+
+        S3 lists a thousand per request, whatever their folders.
+        """
+        return self._store.walk(key, after)

@@ -6,12 +6,14 @@ It is stored in the ingestion bucket as one CSV object per table with rows,
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from etl_assets.adapters.object_store import Bucket
+from etl_assets.adapters.read_ahead import map_ahead
 from etl_assets.catalog.partitions import PARTITION_KEY_FORMAT
 
 REQUESTED = "asked for"  # why every row was captured, in the manifests of existing captures too
@@ -223,7 +225,7 @@ def _id(folder: str, time: str) -> str:
 
 def list_partition(bucket: Bucket, partition: str) -> list[Capture]:
     """Return the captures of a partition, oldest first."""
-    return [_read(bucket, key) for key in bucket.objects(partition_folder(_MANIFESTS, partition))]
+    return list(_read_all(bucket, bucket.objects(partition_folder(_MANIFESTS, partition))))
 
 
 def latest(bucket: Bucket) -> Capture | None:
@@ -233,19 +235,15 @@ def latest(bucket: Bucket) -> Capture | None:
 
 
 def list_after(bucket: Bucket, id_: str | None) -> Iterator[str]:
-    """Yield the ids of the captures after one, or of all, oldest first. Only folders from there on are listed."""
-    for key in _keys_after(bucket, _MANIFESTS, _FOLDER_DEPTH, _key(id_) if id_ else ""):
+    """Yield the ids of the captures after one, or of all, oldest first. Only keys from there on are listed."""
+    for key in bucket.walk(_MANIFESTS, _key(id_) if id_ else ""):
         folder, _, time = key.removeprefix(f"{_MANIFESTS}/").removesuffix(_SUFFIX).rpartition("/")
         yield _id(folder, time)
 
 
-def _keys_after(bucket: Bucket, below: str, depth: int, start: str) -> Iterator[str]:
-    if depth == 0:
-        yield from (key for key in bucket.objects(below) if key > start)
-        return
-    for child in bucket.folders(below):
-        if child >= start[: len(child)]:
-            yield from _keys_after(bucket, child, depth - 1, start)
+def read_captures(bucket: Bucket, ids: Iterable[str]) -> Iterator[Capture]:
+    """Yield the captures with these ids, in their order."""
+    return _read_all(bucket, map(_key, ids))
 
 
 def _latest_key(bucket: Bucket, below: str, depth: int) -> str | None:
@@ -260,3 +258,18 @@ def _latest_key(bucket: Bucket, below: str, depth: int) -> str | None:
 def _read(bucket: Bucket, key: str) -> Capture:
     with bucket.open(key) as manifest:
         return Capture.from_json(manifest.read())
+
+
+def _read_all(bucket: Bucket, keys: Iterable[str]) -> Iterator[Capture]:
+    """Yield captures. What is equal in consecutive ones is one object: many of them are held at once."""
+    previous: Capture | None = None
+    for capture in map_ahead(partial(_read, bucket), keys):
+        previous = _sharing(capture, previous) if previous else capture
+        yield previous
+
+
+def _sharing(capture: Capture, previous: Capture) -> Capture:
+    known: Mapping[str, CapturedFile] = previous.latest_files
+    earlier = {name: known[name] if known.get(name) == file else file for name, file in capture.earlier_files.items()}
+    tables = previous.tables if capture.tables == previous.tables else capture.tables
+    return replace(capture, earlier_files=earlier, tables=tables)

@@ -75,11 +75,23 @@ def test_listings_are_sorted_and_match_the_folder_exactly(bucket: Bucket) -> Non
     assert bucket.objects("pay") == []
 
 
+def test_a_walk_lists_all_objects_below_a_folder_from_any_key_on(bucket: Bucket) -> None:
+    keys = ["a/1/x", "a/1/y", "a/10/z", "a/2", "a/2-3/w", "a/3/b/c"]
+    for key in (*reversed(keys), "ab/1", "b"):
+        put(bucket, key)
+    assert list(bucket.walk("a")) == keys
+    for number, key in enumerate(keys, 1):
+        assert list(bucket.walk("a", key)) == keys[number:]
+    assert list(bucket.walk("a", "a/1/xx")) == keys[1:]
+    assert list(bucket.walk("c")) == []
+
+
 def test_a_listing_of_many_pages_is_complete(s3_bucket: str) -> None:
     client, name = boto3.client("s3"), s3_bucket.removeprefix("s3://")
     for number in range(1_100):
         client.put_object(Bucket=name, Key=f"many/{number:05}", Body=b"")
     assert Bucket(s3_bucket).objects("many") == [f"many/{number:05}" for number in range(1_100)]
+    assert list(Bucket(s3_bucket).walk("many", "many/00049")) == [f"many/{number:05}" for number in range(50, 1_100)]
 
 
 def test_a_file_left_by_a_crash_is_not_listed(bucket_url: str, tmp_path: Path) -> None:

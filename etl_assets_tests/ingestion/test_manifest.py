@@ -11,6 +11,8 @@ from etl_assets.adapters.object_store import Bucket
 from etl_assets.ingestion.manifest import (
     Capture,
     CapturedFile,
+    LiveColumn,
+    LiveTable,
     Source,
     capture_id_of,
     captured_at_of,
@@ -21,6 +23,7 @@ from etl_assets.ingestion.manifest import (
     partition_folder,
     partition_of,
     publish,
+    read_captures,
 )
 from etl_assets_tests.harness import ROOT, Platform
 
@@ -100,6 +103,32 @@ def test_the_captures_after_one_are_listed_in_order_across_years(bucket: Bucket)
     assert list(list_after(bucket, None)) == ids
     for number, id_ in enumerate(ids, 1):
         assert list(list_after(bucket, id_)) == ids[number:]
+
+
+@pytest.mark.parametrize("store", ["bucket_url", "s3_bucket"])
+def test_many_captures_are_read_in_order(store: str, request: pytest.FixtureRequest) -> None:
+    bucket = Bucket(request.getfixturevalue(store))
+    column = LiveColumn("staff_id", "integer", 1)
+    captures = [
+        capture_of(
+            START + timedelta(minutes=n),
+            earlier_files={"design": CapturedFile("design/x.csv", n // 20, 80, "cd")},
+            tables={"staff": LiveTable((column, *[column] * (n // 30)), {"storage": "ef"})},
+        )
+        for n in range(50)
+    ]
+    for capture in captures:
+        publish(bucket, capture)
+    ids = list(list_after(bucket, None))
+    assert list(read_captures(bucket, ids)) == captures
+    assert list(read_captures(bucket, reversed(ids))) == captures[::-1]
+    assert list(read_captures(bucket, [])) == []
+
+
+def test_a_capture_that_does_not_exist_is_an_error(bucket: Bucket) -> None:
+    publish(bucket, capture_of(START))
+    with pytest.raises(FileNotFoundError):
+        list(read_captures(bucket, [capture_of(START).id, capture_of(START + timedelta(1)).id]))
 
 
 def test_the_buckets_can_be_read_as_documented(platform: Platform) -> None:
