@@ -1,5 +1,7 @@
 """The platform under test: its environment, its runs and its contents, and helpers of several test modules."""
 
+import csv
+import io
 import itertools
 import os
 import signal
@@ -21,9 +23,10 @@ import pytest
 from etl_assets.adapters.object_store import Bucket
 from etl_assets.adapters.postgres import column_list, connect, csv_chunks, quote_identifier
 from etl_assets.adapters.settings import Variable
+from etl_assets.catalog.partitions import PARTITION_KEY_FORMAT
 from etl_assets.catalog.stages import CAPTURE_OP, ETL, INGESTION, TRANSFORMATION, WAREHOUSE
 from etl_assets.definitions import definitions
-from etl_assets.ingestion.manifest import Capture, latest
+from etl_assets.ingestion.manifest import Capture, CapturedFile, Source, file_key, latest, publish
 from etl_assets.schema.table import Catalog, Table, referenced_first
 from etl_assets.simulator.postgres import Server
 from etl_assets.totesys import TOTESYS_TABLES
@@ -52,6 +55,20 @@ def captured_rows(table: str, *rows: dict[str, Any]) -> pa.Table:
     return pa.Table.from_pylist(
         [{"captured_at": NOON} | STAMPS | row for row in rows], schema=SOURCE[table].captured_columns
     )
+
+
+def write_capture(bucket: Bucket, captured_at: datetime, **tables: str) -> Capture:
+    """Write a capture of some tables, given as CSV with a header."""
+    partition = f"{captured_at.replace(minute=captured_at.minute // 15 * 15):{PARTITION_KEY_FORMAT}}"
+    files = {}
+    for table, text in tables.items():
+        with bucket.create(file_key(table, partition, captured_at)) as new:
+            new.write(text.encode())
+        rows = len(list(csv.reader(io.StringIO(text, newline="")))) - 1
+        files[table] = CapturedFile(file_key(table, partition, captured_at), rows, new.size, new.sha256.hexdigest())
+    capture = Capture(captured_at, partition, "7:7:", Source(1, 1, 1), None, None, files)
+    publish(bucket, capture)
+    return capture
 
 
 class Platform:

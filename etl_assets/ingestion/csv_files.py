@@ -4,15 +4,17 @@ import csv
 import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import chain, groupby
 from typing import IO
 
+import numpy as np
 import pyarrow as pa
 from pyarrow.csv import ConvertOptions, ParseOptions, ReadOptions, read_csv
 
 from etl_assets.adapters.object_store import Bucket
+from etl_assets.adapters.read_ahead import in_batches, map_ahead, read_ahead
 from etl_assets.ingestion.live_tables import live_name
 from etl_assets.ingestion.manifest import Capture, CapturedFile, list_partition
 from etl_assets.schema.columns import CAPTURED_AT, CAPTURED_AT_TYPE, missing_value
@@ -23,6 +25,8 @@ from etl_assets.schema.types import lenient_csv_type
 from etl_assets.schema.validation import ValidatedRows, validate
 
 _CHUNK_BYTES = 8 * 1024 * 1024
+_SMALL_BYTES = 1024 * 1024  # files up to this size are read several at a time
+_REQUEST_BYTES = 64 * 1024  # what could be read in the time that a request takes
 
 
 class CorruptObjectError(PermanentError):
@@ -51,22 +55,68 @@ class ColumnNotCapturedError(PermanentError):
         )
 
 
-def _read_ahead(batches: Iterator[ValidatedRows]) -> Iterator[ValidatedRows]:
-    """Read each batch in a thread while the previous one is used: pyarrow parses and compresses without the GIL."""
-    with ThreadPoolExecutor(1) as thread:
-        future = thread.submit(next, batches, None)
-        while batch := future.result():
-            future = thread.submit(next, batches, None)
-            yield batch
+@dataclass(frozen=True)
+class _CaptureFile:
+    """The file of the table in a capture.
+
+    content: its bytes, if it is small and exists; None if it is read as a stream.
+    body: where its rows begin in `content`; 0 if this is not what was captured.
+    """
+
+    file: CapturedFile
+    captured_at: datetime
+    content: bytes | None = None
+    body: int = 0
+
+    @property
+    def header(self) -> bytes:
+        """The first row of CSV, which names the columns."""
+        return (self.content or b"")[: self.body]
+
+    def fetched(self, bucket: Bucket) -> "_CaptureFile":
+        """Return it with its content."""
+        try:
+            with bucket.open(self.file.key) as stream:
+                content = stream.read()
+        except FileNotFoundError:
+            return self
+        is_whole = hashlib.sha256(content).hexdigest() == self.file.sha256 and _last_row_end(content) == len(content)
+        return replace(self, content=content, body=_header_end(content) + 1 if content and is_whole else 0)
 
 
-def _read_file(bucket: Bucket, file: CapturedFile, table: Table, captured_at: datetime) -> Iterator[ValidatedRows]:
-    digest = hashlib.sha256()
-    rows = 0
+def _groups(files: Iterable[_CaptureFile]) -> Iterator[list[_CaptureFile]]:
+    """Yield files that can be parsed together: of the same columns, as captured, and not too many."""
+    for _, same in groupby(files, lambda each: each.header or each.file.key):
+        yield from in_batches(same, lambda each: each.file.bytes, _CHUNK_BYTES)
+
+
+def _read_group(bucket: Bucket, table: Table, group: Sequence[_CaptureFile]) -> Iterator[ValidatedRows]:
+    """Yield the rows of files of the same columns. Those that have an exceptional value or an error are read alone."""
+    [first, *others] = group
+    if not others:
+        yield from _read_file(bucket, table, first)
+        return
+    counts = [each.file.rows for each in group]
+    text = b"".join([first.header, *((each.content or b"")[each.body :] for each in group)])
     try:
-        with bucket.open(file.key) as stream:
+        [rows] = parse_csv([text], table.columns, lenient=False)
+    except (ColumnMissingError, pa.ArrowInvalid):
+        rows = None
+    if rows is None or rows.num_rows != sum(counts):
+        half = len(group) // 2
+        yield from _read_group(bucket, table, group[:half])
+        yield from _read_group(bucket, table, group[half:])
+        return
+    times = np.repeat(np.array([each.captured_at for each in group], "datetime64[us]"), counts)
+    yield validate(table, rows.append_column(CAPTURED_AT, pa.array(times, CAPTURED_AT_TYPE)))
+
+
+def _read_file(bucket: Bucket, table: Table, of: _CaptureFile) -> Iterator[ValidatedRows]:
+    file, digest, rows = of.file, hashlib.sha256(), 0
+    try:
+        with bucket.open(file.key) if of.content is None else io.BytesIO(of.content) as stream:
             for batch in parse_csv(_digested(whole_rows(stream), digest), table.columns):
-                times = pa.repeat(pa.scalar(captured_at, CAPTURED_AT_TYPE), batch.num_rows)
+                times = pa.repeat(pa.scalar(of.captured_at, CAPTURED_AT_TYPE), batch.num_rows)
                 yield validate(table, batch.append_column(CAPTURED_AT, times), first_position=rows)
                 rows += batch.num_rows
     except FileNotFoundError as error:
@@ -105,27 +155,44 @@ class CapturedRows(Rows):
         return list_partition(self.open_bucket(), partition)
 
     def read(self, captures: Iterable[Capture]) -> Iterator[ValidatedRows]:
-        """Yield the rows of captures in batches, each of one capture, and those that were rejected.
+        """Yield the rows of captures in batches, capture by capture, and those that were rejected.
+
+        A batch is of one capture with many rows, or of several with few: one batch each would cost more than its rows.
 
         Raises:
             CorruptObjectError: an object is missing, or differs from its manifest.
+            ColumnNotCapturedError: a capture lacks a column, and nothing is declared to stand there instead.
         """
-        for capture in captures:
-            if file := capture.files.get(self.table.name):
-                yield from _read_ahead(_read_file(self.open_bucket(), file, self.table, capture.captured_at))
+        bucket = self.open_bucket()
+
+        def fetch(several: list[_CaptureFile]) -> list[_CaptureFile]:
+            return [each.fetched(bucket) for each in several]
+
+        def fetch_ahead(files: Iterable[_CaptureFile]) -> Iterator[_CaptureFile]:
+            requests = in_batches(files, lambda each: each.file.bytes + _REQUEST_BYTES, _SMALL_BYTES)
+            return chain.from_iterable(map_ahead(fetch, requests))
+
+        files = (
+            _CaptureFile(file, capture.captured_at)
+            for capture in captures
+            if (file := capture.files.get(self.table.name))
+        )
+        for is_small, consecutive in groupby(files, lambda each: each.file.bytes <= _SMALL_BYTES):
+            for group in _groups(fetch_ahead(consecutive)) if is_small else ([each] for each in consecutive):
+                yield from _read_group(bucket, self.table, group)
 
     def batches(self) -> Iterator[pa.Table]:
         """Yield the rows in batches, capture by capture."""
         for partition in self.partitions:
-            yield from (batch.rows for batch in self.read(self.captures(partition)))
+            yield from (batch.rows for batch in read_ahead(self.read(self.captures(partition))))
 
 
-def parse_csv(chunks: Iterable[bytes], columns: pa.Schema) -> Iterator[pa.Table]:
+def parse_csv(chunks: Iterable[bytes], columns: pa.Schema, *, lenient: bool = True) -> Iterator[pa.Table]:
     """Yield the rows of CSV that PostgreSQL wrote, a table of the declared columns per chunk.
 
     The first chunk begins with the header; each ends where a row does (`whole_rows`). A column that the CSV lacks is
     read by its earlier name, or holds what is declared to stand there instead (`missing_as`), or null. A value that its
-    column's type cannot hold is read as `lenient_csv_type`.
+    column's type cannot hold is read as `lenient_csv_type`, unless it shall be an error.
 
     Raises:
         ColumnMissingError: the CSV lacks a column that may not be null.
@@ -140,6 +207,8 @@ def parse_csv(chunks: Iterable[bytes], columns: pa.Schema) -> Iterator[pa.Table]
         try:
             rows = _parse(chunk, header, types)
         except pa.ArrowInvalid:
+            if not lenient:
+                raise
             rows = _parse(chunk, header, {name: lenient_csv_type(type_) for name, type_ in types.items()})
         yield pa.table(
             [
@@ -152,11 +221,17 @@ def parse_csv(chunks: Iterable[bytes], columns: pa.Schema) -> Iterator[pa.Table]
 
 def _cut_header(chunk: bytes) -> tuple[list[str], bytes]:
     """Return the column names in the first row of CSV, and what follows it."""
+    end = _header_end(chunk)
+    [names] = csv.reader(io.StringIO(chunk[:end].decode(), newline=""))
+    return names, chunk[end + 1 :]
+
+
+def _header_end(chunk: bytes) -> int:
+    """Return where the line end after the first row of CSV is."""
     end = chunk.index(b"\n")
     while chunk.count(b'"', 0, end) % 2:  # a name may have line ends
         end = chunk.index(b"\n", end + 1)
-    [names] = csv.reader(io.StringIO(chunk[:end].decode(), newline=""))
-    return names, chunk[end + 1 :]
+    return end
 
 
 def _stand_in(column: pa.Field, rows: int) -> pa.Array:
