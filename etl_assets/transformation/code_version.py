@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
 
-from etl_assets.schema.columns import enum_values
+from etl_assets.schema.columns import earlier_name, enum_values, missing_value
+from etl_assets.schema.table import Catalog, Table
 from etl_assets.transformation.star_table import StarTable
 
 
@@ -29,7 +30,40 @@ def code_version(star: StarTable) -> str:
     root.decorator_list = []  # the declaration
     code = {"": _normalized(root)}
     _collect(root, sys.modules[function.__module__], code)
-    return hashlib.sha256(repr((declaration, sorted(code.items()))).encode()).hexdigest()[:16]
+    return _digest((declaration, sorted(code.items())))
+
+
+def rule_versions(catalog: Catalog[StarTable]) -> dict[str, str]:
+    """Return by star table the version of all that decides which rows it has, given the captured files.
+
+    That is, besides its code version, how its source tables are declared, and the rules of the star tables that it is
+    made from.
+    """
+    versions: dict[str, str] = {}
+
+    def version_of(name: str) -> str:
+        table = catalog[name]
+        if not isinstance(table, StarTable):
+            return _source_version(table)
+        if name not in versions:
+            inputs = [(each, version_of(each)) for each in table.inputs(catalog.stars)]
+            versions[name] = _digest((code_version(table), inputs))
+        return versions[name]
+
+    return {star.name: version_of(star.name) for star in catalog.stars}
+
+
+def _source_version(table: Table) -> str:
+    """Return the version of how captured rows of a table are read."""
+    columns = [
+        (each.name, str(each.type), each.nullable, enum_values(each), earlier_name(each), str(missing_value(each)))
+        for each in table.columns
+    ]
+    return _digest((table.name, columns, table.primary_key))
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

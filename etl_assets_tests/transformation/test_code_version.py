@@ -9,11 +9,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from etl_assets.schema.columns import about, optional
+from etl_assets.schema.columns import about, enum, missing_as, optional, personal, renamed_from
+from etl_assets.schema.table import Catalog
 from etl_assets.transformation import STAR_TABLES
-from etl_assets.transformation.code_version import code_version
+from etl_assets.transformation.code_version import code_version, rule_versions
 from etl_assets.transformation.star_table import ColumnOf, StarTable
-from etl_assets_tests.pipeline import STAR
+from etl_assets_tests.pipeline import CATALOG, SOURCE, STAR
 
 RULES = '''
 from etl_assets.schema.columns import columns
@@ -110,3 +111,59 @@ def test_a_declaration_is_part_of_the_version_and_its_descriptions_are_not() -> 
     assert len({code_version(star) for star in (staff, *others)}) == 1 + len(others)
     described = about("Another description.", pa.string()).with_name("first_name")
     assert code_version(replace(staff, columns=staff.columns.set(1, described))) == code_version(staff)
+
+
+def changed_rules(catalog: Catalog[StarTable]) -> set[str]:
+    """Return the star tables whose rule differs in another catalog."""
+    before = rule_versions(CATALOG)
+    return {name for name, version in rule_versions(catalog).items() if version != before[name]}
+
+
+def with_source_column(table: str, column: pa.Field) -> Catalog[StarTable]:
+    """Return the catalog with a column of a source table declared otherwise."""
+    columns = SOURCE[table].columns
+    changed = replace(SOURCE[table], columns=columns.set(columns.get_field_index(column.name), column))
+    return replace(CATALOG, sources=tuple(changed if each.name == table else each for each in CATALOG.sources))
+
+
+def test_every_star_table_has_a_rule_version_of_its_own() -> None:
+    versions = rule_versions(CATALOG)
+    assert [*versions] == [star.name for star in STAR_TABLES]
+    assert len({*versions.values()}) == len(versions)
+    assert all(len(version) == 16 for version in versions.values())
+
+
+def test_a_change_of_a_star_table_changes_the_rules_of_those_made_from_it() -> None:
+    fact = replace(STAR["fact_payment"], record_id="record_id")
+    stars = tuple(fact if star.name == fact.name else star for star in STAR_TABLES)
+    assert changed_rules(replace(CATALOG, stars=stars)) == {"fact_payment", "dim_date"}
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        missing_as("London", pa.string()),
+        renamed_from("town", pa.string()),
+        enum("London", "Leeds"),
+        optional(pa.string()),
+        pa.field("", pa.binary(), nullable=False),
+    ],
+)
+def test_how_a_source_column_is_read_changes_the_rules_of_the_star_tables_of_its_table(column: pa.Field) -> None:
+    assert changed_rules(with_source_column("address", column.with_name("city"))) == {
+        "dim_location",
+        "dim_counterparty",
+    }
+
+
+def test_another_value_that_stands_for_a_missing_one_changes_the_rule() -> None:
+    one, other = (
+        rule_versions(with_source_column("address", missing_as(city, pa.string()).with_name("city")))["dim_location"]
+        for city in ("London", "Leeds")
+    )
+    assert one != other
+
+
+def test_what_describes_a_source_column_does_not_change_a_rule() -> None:
+    column = about("Town or city.", personal(pa.string())).with_name("city")
+    assert changed_rules(with_source_column("address", column)) == set()
