@@ -27,6 +27,7 @@ REJECTED_FOLDER = "rejected"
 
 _CAPTURES = b"captures"
 _REJECTED = b"rejected"
+_RULE = b"rule"
 _COMPRESSION = "zstd"
 
 
@@ -64,20 +65,28 @@ class Clock:
 
 @dataclass(frozen=True)
 class StarFile:
-    """An open file of a star table: its rows, the rejected ones, and the ids of the captures it was made from."""
+    """An open file of a star table: its rows, the rejected ones, and the ids of the captures it was made from.
+
+    rule: the version of the rule it was made by; None in files of older releases and of users' own tables.
+    """
 
     rows: pq.ParquetFile
     rejected: pa.Table
     captures: frozenset[str]
+    rule: str | None = None
 
 
 @dataclass(frozen=True)
 class StarBatches:
-    """Rows to write to a file, in batches, and the ids of the captures they are made from."""
+    """Rows to write to a file, in batches, and the ids of the captures they are made from.
+
+    rule: the version of the rule they are made by, if they have one.
+    """
 
     schema: pa.Schema
     captures: frozenset[str]
     batches: Iterable[ValidatedRows]
+    rule: str | None = None
 
 
 class StartOver(Exception):  # noqa: N818 (not an error)
@@ -126,7 +135,8 @@ class StarRows(Rows):
                             # Files of older releases have no positions.
                             columns = [file.read(use_threads=False), rejected]
                             rejected = pa.concat_tables(columns, promote_options="default")
-                    yield StarFile(rows, rejected, made_from)
+                    rule = metadata.get(_RULE)
+                    yield StarFile(rows, rejected, made_from, None if rule is None else str(rule, "utf-8"))
                     return
         raise NotTransformedError(self.asset, partition, missing)
 
@@ -210,7 +220,7 @@ def _write(bucket: Bucket, name: str, partition: str | None, star: StarBatches) 
             rejections = pa.concat_tables(rejected)
             captures = sorted(star.captures)
             metadata = {_CAPTURES: json.dumps(captures), _REJECTED: json.dumps(rejections.num_rows)}
-            writer.add_key_value_metadata(metadata)
+            writer.add_key_value_metadata(metadata | ({} if star.rule is None else {_RULE: star.rule}))
         if rejections.num_rows:
             rejected_key = f"{REJECTED_FOLDER}/{key}"
             with bucket.create(rejected_key) as beside:

@@ -65,3 +65,11 @@ def test_the_latest_file_with_all_requested_captures_is_read(bucket_url: str) ->
         rows.open(partition, {"a", "d"}),
     ):
         pass
+
+
+@pytest.mark.parametrize("rule", ["0123456789abcdef", None])
+def test_a_file_tells_the_version_of_the_rule_it_was_made_by(bucket_url: str, rule: str | None) -> None:
+    bucket, partition, currency = Bucket(bucket_url), "2024-08-14-14:15", STAR["dim_currency"]
+    write_star(bucket, currency.name, partition, StarBatches(currency.captured_columns, frozenset(), [], rule))
+    with star_input(bucket, currency, partition).open(partition) as file:
+        assert file.rule == rule
