@@ -5,11 +5,13 @@ A source has such rows while it lacks its primary key. A star table has them if 
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from contextlib import suppress
 from datetime import datetime
+from itertools import pairwise
 from typing import Any, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyroaring import BitMap64
@@ -24,37 +26,58 @@ CapturedKey: TypeAlias = tuple[datetime, tuple[Any, ...]]
 REPEATED = "is the key of several rows of the capture"
 """The reason of a row rejected for its key."""
 
-_64_BITS = 2**64 - 1
-
 
 class SeenKeys:
     """The keys of a table that were seen so far, and those of them that several rows of a capture have."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._integers: defaultdict[datetime, BitMap64] = defaultdict(BitMap64)
+        self._numbers: defaultdict[datetime, BitMap64] = defaultdict(BitMap64)
         self._others: defaultdict[datetime, set[tuple[Any, ...]]] = defaultdict(set)
         self.repeated: set[CapturedKey] = set()
 
     def add(self, rows: pa.Table) -> None:
         """Add the keys of a batch of rows."""
-        times = rows.column(CAPTURED_AT)
-        for time in pc.unique(times):
-            of_time = rows.select(self._table.primary_key).filter(pc.equal(times, time))
-            self.repeated.update((time.as_py(), key) for key in self._add(time.as_py(), of_time))
+        if pc.count_distinct(rows.column(CAPTURED_AT)).as_py() > 1:
+            rows = rows.sort_by(CAPTURED_AT)
+        keys, times = rows.select(self._table.primary_key), rows.column(CAPTURED_AT)
+        numbers = _numbers(keys)
+        changes = np.flatnonzero(np.diff(times.to_numpy())) + 1
+        for start, end in pairwise([0, *changes.tolist(), len(times)]):
+            if start == end:
+                continue  # no rows
+            captured_at, of_capture = times[start].as_py(), keys.slice(start, end - start)
+            if numbers is None:
+                repeated = self._add(captured_at, of_capture)
+            else:
+                repeated = self._add_numbers(captured_at, of_capture, numbers[start:end])
+            self.repeated.update((captured_at, key) for key in repeated)
 
-    def _add(self, captured_at: datetime, keys: pa.Table) -> Iterator[tuple[Any, ...]]:
-        if keys.num_columns == 1 and pa.types.is_integer(keys.schema.types[0]):  # a bitmap of many takes little memory
-            seen, new = self._integers[captured_at], BitMap64()
-            new.update(memoryview(keys.column(0).to_numpy().astype("uint64")))
-            if len(new) < keys.num_rows or seen.intersection_cardinality(new):
-                counts = Counter(_tuples(keys))
-                yield from (key for key, rows in counts.items() if rows > 1 or key[0] & _64_BITS in seen)
-            seen |= new
-        else:
-            counts, others = Counter(_tuples(keys)), self._others[captured_at]
-            yield from (key for key, rows in counts.items() if rows > 1 or key in others)
-            others.update(counts)
+    def _add_numbers(self, captured_at: datetime, keys: pa.Table, numbers: memoryview) -> Iterable[tuple[Any, ...]]:
+        seen, new = self._numbers[captured_at], BitMap64()
+        new.update(numbers)
+        repeated: list[tuple[Any, ...]] = []
+        if len(new) < keys.num_rows or seen.intersection_cardinality(new):
+            by_key = zip(_tuples(keys), numbers.tolist(), strict=True)
+            counts = Counter(by_key)
+            repeated = [key for (key, number), rows in counts.items() if rows > 1 or number in seen]
+        seen |= new
+        return repeated
+
+    def _add(self, captured_at: datetime, keys: pa.Table) -> Iterable[tuple[Any, ...]]:
+        counts, seen = Counter(_tuples(keys)), self._others[captured_at]
+        repeated = [key for key, rows in counts.items() if rows > 1 or key in seen]
+        seen.update(counts)
+        return repeated
+
+
+def _numbers(keys: pa.Table) -> memoryview | None:
+    """Return keys as numbers, if they are integers or dates: a bitmap of many takes little memory."""
+    [type_, *others] = keys.schema.types
+    if others or not (pa.types.is_integer(type_) or pa.types.is_date32(type_)):
+        return None
+    numbers = keys.column(0).cast(pa.int32()) if pa.types.is_date32(type_) else keys.column(0)
+    return memoryview(numbers.to_numpy().astype("uint64"))
 
 
 def keys_of_rejected(table: Table, source_key: Sequence[str], rejected: pa.Table) -> pa.Table:
