@@ -15,6 +15,7 @@ from etl_assets.schema.table import Catalog, Table
 from etl_assets.schema.validation import ValidatedRows, concat
 from etl_assets.totesys import TOTESYS_TABLES
 from etl_assets.transformation import STAR_TABLES
+from etl_assets.transformation.code_version import rule_versions
 from etl_assets.transformation.parquet_files import StarFile, StarRows, write_star
 from etl_assets.transformation.star_table import StarTable, join_dependencies, with_descriptions
 from etl_assets.transformation.transform import TransformStats, transform_partition
@@ -23,6 +24,7 @@ from etl_assets.warehouse.checks import LoadedTable
 from etl_assets.warehouse.loader import load
 
 CATALOG = with_descriptions(Catalog(TOTESYS_TABLES, STAR_TABLES))
+RULES = rule_versions(CATALOG)
 SOURCE: Mapping[str, Table] = {table.name: table for table in TOTESYS_TABLES}
 STAR: Mapping[str, StarTable] = {star.name: star for star in STAR_TABLES}
 FACTS = [star for star in STAR_TABLES if star.keeps_every_version]
@@ -60,7 +62,9 @@ def materialize_star(
             else captured_input(ingestion, table, partition)
         )
     observed: list[TransformStats] = []
-    write_star(transformation, star.name, partition, transform_partition(star, inputs, partition, observed.append))
+    rules = RULES if catalog is CATALOG else rule_versions(catalog)
+    batches = transform_partition(star, inputs, partition, observed.append, rule=rules[star.name])
+    write_star(transformation, star.name, partition, batches)
     [stats] = observed
     return stats
 

@@ -22,7 +22,7 @@ from etl_assets.transformation.checks import (
     lost_metadata,
     rejections_metadata,
 )
-from etl_assets.transformation.code_version import code_version
+from etl_assets.transformation.code_version import code_version, rule_versions
 from etl_assets.transformation.parquet_files import StarBatches
 from etl_assets.transformation.star_table import StarTable, lineage
 from etl_assets.transformation.transform import MAX_KEYS_SHOWN, TransformStats, transform_partition
@@ -32,11 +32,12 @@ def transformation_assets(
     catalog: Catalog[StarTable], partitions: dg.TimeWindowPartitionsDefinition
 ) -> list[dg.AssetsDefinition]:
     """Build the transformation assets."""
-    return [_star_asset(star, catalog, partitions) for star in catalog.stars]
+    rules = rule_versions(catalog)
+    return [_star_asset(star, catalog, partitions, rules[star.name]) for star in catalog.stars]
 
 
 def _star_asset(
-    star: StarTable, catalog: Catalog[StarTable], partitions: dg.TimeWindowPartitionsDefinition
+    star: StarTable, catalog: Catalog[StarTable], partitions: dg.TimeWindowPartitionsDefinition, rule: str
 ) -> dg.AssetsDefinition:
     key = dg.AssetKey([TRANSFORMATION, star.name])
     upstream = {
@@ -76,7 +77,7 @@ def _star_asset(
         in_order = {name: inputs[name] for name in upstream}  # of the function's parameters; Dagster sorts them
 
         def transformed(partition: str) -> StarBatches:
-            return transform_partition(star, in_order, partition, partial(observed, partition))
+            return transform_partition(star, in_order, partition, partial(observed, partition), rule=rule)
 
         # The IO manager draws and stores every batch before this generator resumes: then the counts are complete.
         yield dg.Output({partition: partial(transformed, partition) for partition in context.partition_keys})

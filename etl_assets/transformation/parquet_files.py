@@ -6,18 +6,21 @@ A partition lies at `<table>/<partition folder>/<table>-<time written>.parquet`,
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import monotonic
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from etl_assets.adapters.object_store import Bucket, NewObject
 from etl_assets.catalog.objects import WrittenObject
 from etl_assets.ingestion.manifest import key_timestamp, partition_folder
+from etl_assets.schema.columns import CAPTURED_AT, CAPTURED_AT_TYPE
 from etl_assets.schema.errors import PermanentError
 from etl_assets.schema.rows import Rows
 from etl_assets.schema.validation import REJECTED, ValidatedRows
@@ -173,14 +176,82 @@ def _open_parquet(bucket: Bucket, key: str) -> Iterator[pq.ParquetFile]:
         yield pq.ParquetFile(file, pre_buffer=False)
 
 
-def read_distinct(file: StarFile, column_names: Sequence[str]) -> pa.Table:
-    """Return the distinct combinations of values in some columns of a star table."""
+def read_rows(file: StarFile, times: Collection[datetime]) -> pa.Table:
+    """Return the rows that a star table has of the captures of some times."""
     schema = file.rows.schema_arrow
-    distinct = pa.schema(schema.field(name) for name in column_names).empty_table()
-    for batch in file.rows.iter_batches(columns=column_names, use_threads=False):
-        both = pa.concat_tables([distinct, pa.Table.from_batches([batch])])
-        distinct = both.group_by(column_names, use_threads=False).aggregate([])
-    return distinct
+    return pa.concat_tables([schema.empty_table(), *_of_captures(file, times, schema.names)])
+
+
+def _of_captures(file: StarFile, times: Collection[datetime], column_names: Sequence[str]) -> Iterator[pa.Table]:
+    """Yield the rows of captures in batches. Row groups that have none of them are not read."""
+    if not times:
+        return
+    first, last, wanted = min(times), max(times), pa.array(times, CAPTURED_AT_TYPE)
+    column = file.rows.schema_arrow.names.index(CAPTURED_AT)
+
+    def may_have(row_group: int) -> bool:
+        range_ = file.rows.metadata.row_group(row_group).column(column).statistics
+        return not (range_ and range_.has_min_max) or bool(range_.min <= last and range_.max >= first)
+
+    row_groups = [*filter(may_have, range(file.rows.num_row_groups))]
+    for batch in file.rows.iter_batches(row_groups=row_groups, columns=column_names, use_threads=False):
+        rows = pa.Table.from_batches([batch])
+        yield rows.filter(pc.is_in(rows.column(CAPTURED_AT), wanted))
+
+
+def read_distinct(file: StarFile, column_names: Sequence[str], times: Collection[datetime]) -> pa.Table:
+    """Return the distinct values that some columns of a star table have in the captures of some times.
+
+    Of one capture, there are as many rows as the column with the most values needs. Values that stand in one row need
+    not have done so in the file, which may have nearly as many combinations as rows.
+    """
+    schema = file.rows.schema_arrow
+    distinct = {name: _Distinct(pa.schema([schema.field(CAPTURED_AT), schema.field(name)])) for name in column_names}
+    for rows in _of_captures(file, times, [*column_names, CAPTURED_AT]):
+        for values in distinct.values():
+            values.add(rows)
+    return _side_by_side({name: values.merged().sort_by(CAPTURED_AT) for name, values in distinct.items()})
+
+
+class _Distinct:
+    """The distinct rows among those added, which are merged whenever there are twice as many."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._parts = [schema.empty_table()]
+        self._limit = 0
+
+    def add(self, rows: pa.Table) -> None:
+        """Add rows."""
+        self._parts.append(_distinct(rows.select(self._parts[0].column_names)))
+        if sum(part.num_rows for part in self._parts) > self._limit:
+            self._limit = 2 * self.merged().num_rows
+
+    def merged(self) -> pa.Table:
+        """Return the distinct rows."""
+        self._parts = [_distinct(pa.concat_tables(self._parts))]
+        return self._parts[0]
+
+
+def _distinct(rows: pa.Table) -> pa.Table:
+    return rows.group_by(rows.column_names, use_threads=False).aggregate([])
+
+
+def _side_by_side(columns: Mapping[str, pa.Table]) -> pa.Table:
+    """Return columns as one table. Each is given with `captured_at`, sorted by that, and has values of all captures.
+
+    If a column has fewer values of a capture than another, they are repeated.
+    """
+    counts = {name: np.unique(rows.column(CAPTURED_AT), return_counts=True)[1] for name, rows in columns.items()}
+    lengths = np.maximum.reduce([*counts.values()])
+    index = np.arange(lengths.sum()) - np.repeat(lengths.cumsum() - lengths, lengths)
+
+    def repeated(name: str) -> pa.Table:
+        starts = counts[name].cumsum() - counts[name]
+        return columns[name].take(np.repeat(starts, lengths) + index % np.repeat(counts[name], lengths))
+
+    tables = {name: repeated(name) for name in columns}
+    times = next(iter(tables.values())).column(CAPTURED_AT)
+    return pa.table({**{name: table.column(name) for name, table in tables.items()}, CAPTURED_AT: times})
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """A star table: a declaration on top of a pure function, pandas in, pandas out.
 
 The parameters of the function name the tables it needs: captured tables of the source, or star tables. `**facts` stands
-for every star table that references this one, with the distinct values of its foreign keys. Any other frame has the
-declared columns of its table, as Arrow dtypes, and `captured_at`: rows are joined within one capture. A function of one
-table is called with batches of it, so each of its rows must come from one row. The result may have more columns than
-declared; it is validated against the declared ones. A fact has one row per row of its first parameter.
+for every star table that references this one, with the distinct values of its foreign keys in each capture; which of
+them stand in one row means nothing. Any other frame has the declared columns of its table, as Arrow dtypes, and
+`captured_at`: they hold the rows of several captures, and rows are joined within one. A function of one table is called
+with batches of it, so each of its rows must come from one row. The result may have more columns than declared; it is
+validated against the declared ones. A fact has one row per row of its first parameter.
 """
 
 import inspect

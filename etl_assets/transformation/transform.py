@@ -1,8 +1,10 @@
-"""The transformation of one partition: rows of a star table from the rows of its inputs, in batches where possible."""
+"""The transformation of captures: rows of a star table from the rows of its inputs, in batches where possible."""
 
 import json
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -10,13 +12,23 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl_assets.adapters.read_ahead import in_batches, read_ahead
 from etl_assets.ingestion.csv_files import CapturedRows
-from etl_assets.ingestion.manifest import captured_at_of
-from etl_assets.schema.columns import CAPTURED_AT, CAPTURED_AT_TYPE
+from etl_assets.ingestion.manifest import Capture, captured_at_of
+from etl_assets.schema.columns import CAPTURED_AT
 from etl_assets.schema.errors import PermanentError
 from etl_assets.schema.rows import PREVIEW_ROWS, Rows
+from etl_assets.schema.table import Table
 from etl_assets.schema.validation import REJECTED, Rejection, ValidatedRows, concat, rejections, to_pandas, validate
-from etl_assets.transformation.parquet_files import Clock, StarBatches, StarRows, StartOver, read_distinct
+from etl_assets.transformation.parquet_files import (
+    Clock,
+    StarBatches,
+    StarFile,
+    StarRows,
+    StartOver,
+    read_distinct,
+    read_rows,
+)
 from etl_assets.transformation.repeated_keys import CapturedKey, SeenKeys, keys_of_rejected, reject_repeated
 from etl_assets.transformation.star_table import StarTable
 
@@ -25,6 +37,8 @@ Inputs: TypeAlias = Mapping[str, ValidatedRows]
 
 MAX_KEYS_SHOWN = 20
 _MAX_FAILING_ROWS = 100
+_MAX_CHUNK_ROWS = 200_000
+_CALENDAR_ROWS = 1000  # what a star table may make of a capture, however few rows that has
 
 
 class TransformFailedError(PermanentError):
@@ -41,7 +55,7 @@ class TransformFailedError(PermanentError):
 
 
 class TransformStats:
-    """What was observed of a star table while a partition of it was transformed. Its checks count from this."""
+    """What was observed of a star table while captures were transformed. Its checks count from this."""
 
     def __init__(self, star: StarTable) -> None:
         self.clock = Clock()
@@ -86,9 +100,17 @@ def _count_rows(rejected: pa.Table, *tables: str) -> int:
 
 
 def transform_partition(
-    star: StarTable, inputs: Mapping[str, Rows], partition: str, done: Callable[[TransformStats], None]
+    star: StarTable,
+    inputs: Mapping[str, Rows],
+    partition: str,
+    done: Callable[[TransformStats], None],
+    *,
+    rule: str | None = None,
 ) -> StarBatches:
     """Return the batches of a partition, which are made as they are drawn; then `done` gets what was observed.
+
+    They are made from the captures that all inputs have: another may have been made meanwhile. `rule` is the version of
+    the star table's rule (`rule_versions`), which its file tells.
 
     Raises:
         CorruptObjectError, NotMaterializedError: an input cannot be read; while batches are drawn, too.
@@ -96,23 +118,103 @@ def transform_partition(
         TransformFailedError: the function fails for many rows; likewise.
         StartOver: while batches are drawn, rows turned out to have the key of an earlier one.
     """
-    captures, read = _read_inputs(star, inputs, partition)
+    captured = next((rows for rows in inputs.values() if isinstance(rows, CapturedRows)), None)
+    captures = captured.captures(partition) if captured else []
+    made_from = [frozenset(capture.id for capture in captures)] if captured else []
+    with ExitStack() as stack:
+        made_from += [file.captures for file in _open_stars(stack, inputs, partition).values()]
+    ids = frozenset.intersection(*made_from)
+    captures = [capture for capture in captures if capture.id in ids]
+    return _star_batches(star, inputs, partition, [_Chunk(ids, captures)], done, rule)
+
+
+def transform_captures(
+    star: StarTable,
+    inputs: Mapping[str, Rows],
+    captures: Sequence[Capture],
+    done: Callable[[TransformStats], None],
+    *,
+    rule: str | None = None,
+) -> StarBatches:
+    """Return the batches of captures of any partitions, oldest first, in memory that does not grow with their number.
+
+    Inputs that are star tables have one file, of these captures, in their folder. `done` gets what was observed of some
+    whole captures at a time, each capture once. Otherwise this is `transform_partition`.
+    """
+    return _star_batches(star, inputs, None, [*_chunks(inputs, captures)], done, rule)
+
+
+def _open_stars(
+    stack: ExitStack, inputs: Mapping[str, Rows], partition: str | None, captures: Set[str] = frozenset()
+) -> dict[str, StarFile]:
+    """Open the files of the inputs that are star tables."""
+    return {
+        name: stack.enter_context(rows.open(partition, captures))
+        for name, rows in inputs.items()
+        if isinstance(rows, StarRows)
+    }
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Captures that are transformed together: their ids, and themselves, unless only star tables are read."""
+
+    ids: frozenset[str]
+    captures: Sequence[Capture]
+
+
+def _chunks(inputs: Mapping[str, Rows], captures: Iterable[Capture]) -> Iterator[_Chunk]:
+    """Yield consecutive captures that have few enough rows of the inputs, or one of many rows."""
+    reads_stars = any(isinstance(rows, StarRows) for rows in inputs.values())
+
+    def size(capture: Capture) -> int:
+        rows = sum(file.rows for name, file in capture.files.items() if reads_stars or name in inputs)
+        return max(rows, _CALENDAR_ROWS) if reads_stars else rows
+
+    for together in in_batches(captures, size, _MAX_CHUNK_ROWS):
+        yield _Chunk(frozenset(capture.id for capture in together), together)
+
+
+def _star_batches(
+    star: StarTable,
+    inputs: Mapping[str, Rows],
+    partition: str | None,
+    chunks: Sequence[_Chunk],
+    done: Callable[[TransformStats], None],
+    rule: str | None,
+) -> StarBatches:
+    ids = frozenset[str]().union(*(chunk.ids for chunk in chunks))
+    unobserved = {*range(len(chunks))}
+
+    def read() -> Iterator[tuple[int, Inputs | None]]:
+        """Yield the inputs with the number of their chunk, and None at its end."""
+        with ExitStack() as stack:
+            files = _open_stars(stack, inputs, partition, ids)
+            for number, chunk in enumerate(chunks):
+                yield from ((number, each) for each in _read_inputs(star, inputs, files, chunk))
+                yield number, None
 
     def results(repeated: Set[CapturedKey]) -> Iterator[ValidatedRows]:
+        found = set(repeated)
         stats = TransformStats(star)
-        for batch in read():
+        for number, batch in read_ahead(read()):
             stats.clock.lap("read")
-            result = transform(star, batch, repeated, first_position=stats.input_rows)
-            stats.observe(batch, result)
-            stats.clock.lap("transform")
-            yield result
-            stats.clock.lap("write")
-        stats.clock.lap("read")
-        if stats.keys.repeated - repeated:
-            raise StartOver(results(repeated | stats.keys.repeated))
-        done(stats)
+            if batch is not None:
+                result = transform(star, batch, repeated, first_position=stats.input_rows)
+                stats.observe(batch, result)
+                stats.clock.lap("transform")
+                yield result
+                stats.clock.lap("write")
+                continue
+            if stats.keys.repeated <= repeated and number in unobserved:
+                unobserved.remove(number)
+                done(stats)
+            found |= stats.keys.repeated
+            stats = TransformStats(star)
+        if found > repeated:
+            raise StartOver(results(found))
 
-    return StarBatches(star.captured_columns, captures, results(frozenset()))
+    return StarBatches(star.captured_columns, ids, results(frozenset()), rule)
 
 
 def transform(
@@ -172,49 +274,33 @@ def _failure(star: StarTable, error: Exception) -> str:
 
 
 def _read_inputs(
-    star: StarTable, inputs: Mapping[str, Rows], partition: str
-) -> tuple[frozenset[str], Callable[[], Iterable[Inputs]]]:
-    """Return the captures of a partition, and what reads the inputs: in batches, or whole if several are joined."""
+    star: StarTable, inputs: Mapping[str, Rows], files: Mapping[str, StarFile], chunk: _Chunk
+) -> Iterator[Inputs]:
+    """Yield the inputs of a chunk: in batches, or whole if several are joined."""
     [(name, first), *others] = inputs.items()
     if not others and isinstance(first, CapturedRows):
-        captures = first.captures(partition)
-        return frozenset(capture.id for capture in captures), lambda: ({name: batch} for batch in first.read(captures))
-    captures_in_all, whole = align({name: _read_whole(star, rows, partition) for name, rows in inputs.items()})
-    joined = {name: _without_repeated(inputs[name], rows) for name, rows in whole.items() if name != next(iter(inputs))}
-    return captures_in_all, lambda: [{**whole, **joined}]
+        yield from ({name: batch} for batch in first.read(chunk.captures))
+        return
+    whole = {}
+    for name, rows in inputs.items():
+        if isinstance(rows, CapturedRows):
+            read = concat(rows.read(chunk.captures), rows.table)
+            whole[name] = read if rows is first else _without_repeated(rows.table, read)
+        elif isinstance(rows, StarRows):
+            whole[name] = ValidatedRows(_read_star(star, rows, files[name], chunk), REJECTED.empty_table())
+    yield whole
 
 
-def _without_repeated(source: Rows, rows: ValidatedRows) -> ValidatedRows:
+def _without_repeated(table: Table, rows: ValidatedRows) -> ValidatedRows:
     """Return the rows of a joined input without those whose key is repeated: a join would repeat others."""
-    if not isinstance(source, CapturedRows):
-        return rows
-    seen = SeenKeys(source.table)
+    seen = SeenKeys(table)
     seen.add(rows.rows)
-    seen.add(keys_of_rejected(source.table, source.table.primary_key, rows.rejected))
-    return reject_repeated(source.table, rows, seen.repeated, first_position=0)
+    seen.add(keys_of_rejected(table, table.primary_key, rows.rejected))
+    return reject_repeated(table, rows, seen.repeated, first_position=0)
 
 
-def _read_whole(star: StarTable, rows: Rows, partition: str) -> tuple[frozenset[str], ValidatedRows]:
-    """Return the captures and rows of an input; of a star table that references this one, its distinct keys only."""
-    if isinstance(rows, CapturedRows):
-        captures = rows.captures(partition)
-        return frozenset(capture.id for capture in captures), concat(rows.read(captures), rows.table)
-    assert isinstance(rows, StarRows) and rows.table
-    keys = [column for column, to in rows.table.foreign_keys.items() if to == star.name]
-    with rows.open(partition) as file:
-        found = read_distinct(file, [*keys, CAPTURED_AT]) if keys else file.rows.read(use_threads=False)
-        return file.captures, ValidatedRows(found, REJECTED.empty_table())
-
-
-def align(inputs: Mapping[str, tuple[frozenset[str], ValidatedRows]]) -> tuple[frozenset[str], Inputs]:
-    """Return the captures that all inputs hold, and their rows: another may have been made while they were read."""
-    captures = frozenset.intersection(*(of_input for of_input, _ in inputs.values()))
-    times = pa.array([captured_at_of(capture) for capture in captures], CAPTURED_AT_TYPE)
-
-    def of_captures(rows: pa.Table) -> pa.Table:
-        return rows.filter(pc.is_in(rows.column(CAPTURED_AT), times))
-
-    return captures, {
-        name: rows if of_input == captures else ValidatedRows(of_captures(rows.rows), of_captures(rows.rejected))
-        for name, (of_input, rows) in inputs.items()
-    }
+def _read_star(star: StarTable, rows: StarRows, file: StarFile, chunk: _Chunk) -> pa.Table:
+    """Return the rows of another star table; of one that references this one, its distinct keys only."""
+    keys = [column for column, to in rows.table.foreign_keys.items() if to == star.name] if rows.table else []
+    times = [captured_at_of(id_) for id_ in chunk.ids]
+    return read_distinct(file, keys, times) if keys else read_rows(file, times)

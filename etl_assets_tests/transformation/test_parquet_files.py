@@ -9,9 +9,10 @@ import pytest
 from etl_assets.adapters.object_store import Bucket
 from etl_assets.ingestion.manifest import partition_folder
 from etl_assets.schema.validation import REJECTED, ValidatedRows
+from etl_assets.transformation.code_version import rule_versions
 from etl_assets.transformation.parquet_files import NotTransformedError, StarBatches, write_star
 from etl_assets_tests.harness import Platform, failure
-from etl_assets_tests.pipeline import STAR, star_input
+from etl_assets_tests.pipeline import CATALOG, STAR, star_input
 
 
 def test_a_new_file_of_a_partition_overwrites_no_other(platform: Platform) -> None:
@@ -73,3 +74,11 @@ def test_a_file_tells_the_version_of_the_rule_it_was_made_by(bucket_url: str, ru
     write_star(bucket, currency.name, partition, StarBatches(currency.captured_columns, frozenset(), [], rule))
     with star_input(bucket, currency, partition).open(partition) as file:
         assert file.rule == rule
+
+
+def test_the_files_of_a_run_tell_the_version_of_their_rule(platform: Platform) -> None:
+    platform.refresh("ingestion", "transformation")
+    bucket = Bucket(platform.transformation_url)
+    for name, rule in rule_versions(CATALOG).items():
+        with star_input(bucket, STAR[name], platform.partition).open(platform.partition) as file:
+            assert file.rule == rule

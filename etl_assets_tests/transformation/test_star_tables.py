@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 import pandas as pd
@@ -13,8 +13,9 @@ import pytest
 
 from etl_assets.adapters.object_store import Bucket
 from etl_assets.ingestion.csv_files import CapturedRows
-from etl_assets.ingestion.manifest import Capture
+from etl_assets.ingestion.manifest import Capture, key_timestamp
 from etl_assets.schema.columns import columns
+from etl_assets.schema.rows import Rows
 from etl_assets.schema.table import Table
 from etl_assets.schema.validation import IS_NULL, REJECTED, ValidatedRows, to_pandas, validate
 from etl_assets.transformation import STAR_TABLES
@@ -27,14 +28,16 @@ from etl_assets.transformation.star_table import ColumnOf, StarTable, join_depen
 from etl_assets.transformation.transform import (
     TransformFailedError,
     TransformStats,
-    align,
     transform,
+    transform_captures,
     transform_partition,
 )
-from etl_assets_tests.harness import NOON, STAMPS, captured_rows
-from etl_assets_tests.pipeline import CATALOG, SOURCE, STAR, star_input
+from etl_assets_tests.harness import NOON, STAMPS, captured_rows, write_capture
+from etl_assets_tests.pipeline import CATALOG, SOURCE, STAR, captured_input, star_input
 
 ONE = datetime(2024, 8, 22, 13)
+PARTITION = "2024-08-22-12:00"
+NOON_ID, ONE_ID = (f"{PARTITION}/{key_timestamp(time)}" for time in (NOON, ONE))
 
 ADA = {"staff_id": 7, "first_name": "Ada", "last_name": "Byron", "department_id": 1, "email_address": "ada@x.com"}
 SALES = {"department_id": 1, "department_name": "Sales", "location": None, "manager": "Roma"}
@@ -160,18 +163,6 @@ def test_joined_tables_are_captured_together() -> None:
     }
 
 
-def test_a_capture_that_is_not_in_all_inputs_is_left_to_the_next_run() -> None:
-    first, second = f"2024-08-22-12:00/{NOON:%Y-%m-%d_%H.%M.%S.%f}", f"2024-08-22-13:00/{ONE:%Y-%m-%d_%H.%M.%S.%f}"
-    none = REJECTED.empty_table()
-    staff = ValidatedRows(captured_rows("staff", ADA), none)
-    department = ValidatedRows(captured_rows("department", SALES, SALES | {"captured_at": ONE}), none)
-    captures, inputs = align(
-        {"staff": (frozenset({first}), staff), "department": (frozenset({first, second}), department)}
-    )
-    assert transform(dim_staff, inputs).rows.num_rows == 1
-    assert captures == {first}
-
-
 def test_batches_are_transformed_to_the_same_rows_as_a_whole(bucket_url: str) -> None:
     star, none = STAR["fact_sales_order"], REJECTED.empty_table()
     orders = captured_rows(
@@ -203,6 +194,7 @@ def test_batches_are_transformed_to_the_same_rows_as_a_whole(bucket_url: str) ->
     [
         ({"a": pa.int32()}, [(1,), (2,), (-1,), (2**31 - 1,)]),
         ({"a": pa.int64()}, [(2**63 - 1,), (-(2**63),), (0,), (-1,)]),
+        ({"a": pa.date32()}, [(date.max,), (date.min,), (date(1970, 1, 1),), (date(1969, 12, 31),)]),
         ({"a": pa.string()}, [("x",), ("X",), ("",), ("y",)]),
         ({"a": pa.int32(), "b": pa.date32()}, [(1, date.min), (1, date.max), (2, date.min), (2, date.max)]),
     ],
@@ -344,12 +336,192 @@ def test_a_function_that_fails_for_many_rows_fails_the_step(bucket_url: str) -> 
         write(Bucket(bucket_url), table, design=designs(*"A" * 300))
 
 
-def test_dim_date_reads_each_date_of_a_fact_once(bucket_url: str) -> None:
-    bucket, partition, star = Bucket(bucket_url), "2024-08-22-12:00", STAR["fact_sales_order"]
-    orders = captured_rows("sales_order", *(ORDER | {"sales_order_id": n} for n in range(9)))
-    batch = transform(star, {"sales_order": ValidatedRows(orders, REJECTED.empty_table())})
-    write_star(bucket, star.name, partition, StarBatches(star.captured_columns, frozenset({"a"}), [batch]))
-    with star_input(bucket, star, partition).open(partition) as file:
-        assert read_distinct(file, ["agreed_payment_date", "captured_at"]).to_pylist() == [
-            {"agreed_payment_date": date(2025, 1, 2), "captured_at": NOON}
-        ]
+def order(id_: int, **values: Any) -> dict[str, Any]:
+    return ORDER | {"sales_order_id": id_} | values
+
+
+def write_orders(bucket: Bucket, ids: set[str], *orders: dict[str, Any], folder: str = "fact_sales_order") -> None:
+    """Write a file of orders, each row group of one."""
+    star, none = STAR["fact_sales_order"], REJECTED.empty_table()
+    batches = [
+        transform(star, {"sales_order": ValidatedRows(captured_rows("sales_order", each), none)}) for each in orders
+    ]
+    partition = None if "/" in folder else PARTITION
+    write_star(bucket, folder, partition, StarBatches(star.captured_columns, frozenset(ids), batches))
+
+
+def test_a_star_table_is_made_from_the_captures_that_all_its_inputs_have(bucket_url: str) -> None:
+    bucket, star = Bucket(bucket_url), STAR["fact_sales_order"]
+    write_orders(bucket, {NOON_ID}, order(1), folder="fact_sales_order")
+    write_orders(bucket, {NOON_ID, ONE_ID}, order(1), order(2, captured_at=ONE), folder="other_fact")
+    other = replace(star, name="other_fact")
+    inputs = {each.name: star_input(bucket, each, PARTITION) for each in (star, other)}
+    batches = transform_partition(STAR["dim_date"], inputs, PARTITION, lambda _: None)
+    assert batches.captures == {NOON_ID}
+    times = {time for batch in batches.batches for time in batch.rows.column("captured_at").to_pylist()}
+    assert times == {NOON}
+
+
+def test_each_key_of_a_star_table_is_read_once_for_each_capture(bucket_url: str) -> None:
+    bucket = Bucket(bucket_url)
+    days = ["2025-01-02", "2025-01-03", "2025-01-04"]
+    orders = [order(n, agreed_payment_date=days[n % 3], captured_at=(NOON, ONE)[n % 2]) for n in range(12)]
+    write_orders(bucket, {NOON_ID, ONE_ID}, *orders, order(12, agreed_delivery_date="2024-08-26"))
+    keys = ["agreed_payment_date", "agreed_delivery_date"]
+    with star_input(bucket, STAR["fact_sales_order"], PARTITION).open(PARTITION) as file:
+        read = read_distinct(file, keys, [NOON, ONE]).to_pylist()
+        assert {name: {(row["captured_at"], str(row[name])) for row in read} for name in keys} == {
+            "agreed_payment_date": {(time, day) for time in (NOON, ONE) for day in days},
+            "agreed_delivery_date": {(NOON, "2024-08-25"), (NOON, "2024-08-26"), (ONE, "2024-08-25")},
+        }
+        assert len(read) == 6
+        assert {row["captured_at"] for row in read_distinct(file, keys, [ONE]).to_pylist()} == {ONE}
+        assert read_distinct(file, keys, []).num_rows == 0
+        assert read_distinct(file, keys, [NOON + timedelta(minutes=1)]).num_rows == 0
+
+
+CSV = {
+    "staff": "staff_id,first_name,last_name,department_id,email_address,created_at,last_updated\n",
+    "department": "department_id,department_name,location,manager,created_at,last_updated\n",
+    "design": "design_id,created_at,design_name,file_location,file_name,last_updated\n",
+}
+STAMP = "2024-08-22 09:13:10.366"
+
+
+@dataclass(frozen=True)
+class Made:
+    """The rows and rejections of a star table, and what was observed of its chunks."""
+
+    rows: list[dict[str, Any]]
+    rejected: list[dict[str, Any]]
+    stats: list[TransformStats]
+
+
+def rebuild(bucket: Bucket, star: StarTable, captures: Sequence[Capture]) -> Made:
+    """Write a star table of captures to its folder of rebuilds."""
+    inputs: dict[str, Rows] = {}
+    for name in star.inputs(STAR_TABLES):
+        inputs[name] = (
+            replace(star_input(bucket, STAR[name], PARTITION), folder=f"rebuilds/{name}")
+            if name in STAR
+            else captured_input(bucket, SOURCE[name], PARTITION)
+        )
+    stats: list[TransformStats] = []
+    write_star(
+        bucket, f"rebuilds/{star.name}", None, transform_captures(star, inputs, captures, stats.append, rule="v")
+    )
+    with replace(star_input(bucket, star, PARTITION), folder=f"rebuilds/{star.name}").open(
+        None, {capture.id for capture in captures}
+    ) as file:
+        assert file.rule == "v"
+        return Made(file.rows.read(use_threads=False).to_pylist(), file.rejected.to_pylist(), stats)
+
+
+def write_staff(bucket: Bucket, captures: int) -> list[Capture]:
+    """Write captures, one a window, in which a department changes its name, and one in three is without staff."""
+    return [
+        write_capture(
+            bucket,
+            NOON + timedelta(minutes=15 * n),
+            department=f"{CSV['department']}1,Sales {n},,Roma,{STAMP},{STAMP}\n",
+            **({} if n % 3 == 0 else {"staff": f"{CSV['staff']}{n},Ada,Byron,1,a@b.com,{STAMP},{STAMP}\n"}),
+        )
+        for n in range(captures)
+    ]
+
+
+def write_design_captures(bucket: Bucket, *names: Sequence[str]) -> list[Capture]:
+    """Write captures of designs with ids that count from 0."""
+    return [
+        write_capture(
+            bucket,
+            NOON + timedelta(minutes=15 * number),
+            design=CSV["design"] + "".join(f"{n},{STAMP},{name},/a,b,{STAMP}\n" for n, name in enumerate(of_capture)),
+        )
+        for number, of_capture in enumerate(names)
+    ]
+
+
+@pytest.fixture(params=[1, 3, 200_000])
+def chunk_rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many rows are transformed together at most."""
+    rows = int(request.param)
+    monkeypatch.setattr("etl_assets.transformation.transform._MAX_CHUNK_ROWS", rows)
+    return rows
+
+
+def test_many_captures_are_transformed_as_each_partition_alone(bucket_url: str, chunk_rows: int) -> None:
+    bucket = Bucket(bucket_url)
+    captures = write_staff(bucket, 12)
+    made = rebuild(bucket, STAR["dim_staff"], captures)
+    alone = []
+    for capture in captures:
+        inputs = {name: captured_input(bucket, SOURCE[name], capture.partition) for name in ("staff", "department")}
+        batches = transform_partition(STAR["dim_staff"], inputs, capture.partition, lambda _: None)
+        alone += [row for batch in batches.batches for row in batch.rows.to_pylist()]
+    assert made.rows == alone
+    assert [row["department_name"] for row in made.rows] == [f"Sales {n}" for n in range(12) if n % 3]
+    assert made.rejected == []
+    assert len(made.stats) == {1: 12, 3: 8, 200_000: 1}[chunk_rows]
+    assert sum(stats.rows for stats in made.stats) == len(made.rows)
+
+
+def test_no_captures_give_no_rows(bucket_url: str) -> None:
+    assert rebuild(Bucket(bucket_url), STAR["dim_staff"], []).rows == []
+
+
+def test_keys_are_repeated_within_a_capture_of_many_only(bucket_url: str, chunk_rows: int) -> None:
+    bucket = Bucket(bucket_url)
+    captures = write_design_captures(bucket, *[("a", "b", "c")] * 6)
+    for number in (1, 4):
+        again = f"{CSV['design']}7,{STAMP},x,/a,b,{STAMP}\n7,{STAMP},y,/a,b,{STAMP}\n8,{STAMP},z,/a,b,{STAMP}\n"
+        captures[number] = write_capture(bucket, captures[number].captured_at + timedelta(seconds=1), design=again)
+    made = rebuild(bucket, STAR["dim_design"], captures)
+    assert [row["design_id"] for row in made.rows] == [0, 1, 2, 8, 0, 1, 2, 0, 1, 2, 8, 0, 1, 2]
+    assert [(row["key"], row["reason"]) for row in made.rejected] == [('{"design_id": 7}', REPEATED)] * 4
+    assert {row["captured_at"] for row in made.rejected} == {captures[number].captured_at for number in (1, 4)}
+    # each capture is observed once, although the stream was started over
+    assert len(made.stats) == {1: 6, 3: 6, 200_000: 1}[chunk_rows]
+    assert sum(stats.rows for stats in made.stats) == len(made.rows)
+    assert sum(stats.input_rows for stats in made.stats) == 18
+    assert sum(stats.rejected_rows for stats in made.stats) == 4
+
+
+def test_a_star_table_of_star_tables_is_made_from_their_files_of_all_captures(bucket_url: str, chunk_rows: int) -> None:
+    bucket = Bucket(bucket_url)
+    captures = write_design_captures(bucket, *[("a",)] * 5)
+    ids = {capture.id for capture in captures}
+    orders = [
+        order(n, captured_at=capture.captured_at, agreed_payment_date=f"{2025 + n % 2}-01-02")
+        for capture in captures
+        for n in range(capture.captured_at.minute // 15 + 1)
+    ]
+    for name in ("fact_purchase_order", "fact_payment"):
+        empty = StarBatches(STAR[name].captured_columns, frozenset(ids), [])
+        write_star(bucket, f"rebuilds/{name}", None, empty)
+    write_orders(bucket, ids, *orders, folder="rebuilds/fact_sales_order")
+    made = rebuild(bucket, STAR["dim_date"], captures)
+    years = sorted({(row["captured_at"], row["year"]) for row in made.rows})
+    assert years == sorted(
+        {(each["captured_at"], year) for each in orders for year in (2024, int(each["agreed_payment_date"][:4]))}
+    )
+    assert len(made.rows) == sum(366 if year == 2024 else 365 for _, year in years)
+    assert len(made.stats) == (5 if chunk_rows < 1000 else 1)
+
+
+def test_a_star_table_may_be_made_from_the_rows_of_another(bucket_url: str, chunk_rows: int) -> None:
+    @star_table(primary_key=("design_id",), columns=columns(design_id=pa.int32(), design_name=pa.string()))
+    def dim_name(dim_design: pd.DataFrame) -> pd.DataFrame:
+        """Names of designs."""
+        return dim_design
+
+    bucket = Bucket(bucket_url)
+    captures = write_design_captures(bucket, "ab", "c", "def")
+    rebuild(bucket, STAR["dim_design"], captures)
+    made = rebuild(bucket, dim_name, captures)
+    assert [(row["captured_at"], row["design_name"]) for row in made.rows] == [
+        (capture.captured_at, name)
+        for capture, names in zip(captures, ("ab", "c", "def"), strict=True)
+        for name in names
+    ]
+    assert len(made.stats) == (3 if chunk_rows < 1000 else 1)
