@@ -6,37 +6,60 @@ from collections.abc import Sequence
 from functools import partial
 
 from etl_assets.adapters.object_store import Bucket
-from etl_assets.adapters.postgres import connect
+from etl_assets.adapters.postgres import connect, transaction
 from etl_assets.adapters.settings import EnvironmentVariableError, Variable, required
-from etl_assets.reports.status import as_text, read_status
+from etl_assets.reports import status
+from etl_assets.reports.report import load_reports
+from etl_assets.schema.table import Catalog, referenced_first
 from etl_assets.totesys import TOTESYS_TABLES
 from etl_assets.transformation import STAR_TABLES
+from etl_assets.transformation.star_table import with_descriptions
+from etl_assets.warehouse import plan
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command that the arguments name."""
     parser = argparse.ArgumentParser(prog="python -m etl_assets")
     commands = parser.add_subparsers(required=True, metavar="command")
-    status = commands.add_parser(
+    command = commands.add_parser(
         "status", help="show what is captured, loaded and not loaded; exit with 1 if a part is down"
     )
-    status.add_argument("--json", action="store_true", help="machine-readable, times in UTC")
-    as_json = parser.parse_args(arguments).json
+    command.add_argument("--json", action="store_true", help="machine-readable, times in UTC")
+    command.set_defaults(run=_print_status)
+    command = commands.add_parser(
+        "plan", help="show how the warehouse differs from its declaration; nothing is changed"
+    )
+    command.set_defaults(run=_print_plan)
+    options = parser.parse_args(arguments)
     try:
-        bucket, source, warehouse = map(
-            required, (Variable.INGESTION_URL, Variable.TOTESYS_DATABASE_URL, Variable.WAREHOUSE_DATABASE_URL)
-        )
+        options.run(options)
     except EnvironmentVariableError as error:
         sys.exit(str(error))
-    state = read_status(
+
+
+def _print_status(options: argparse.Namespace) -> None:
+    bucket, source, warehouse = map(
+        required, (Variable.INGESTION_URL, Variable.TOTESYS_DATABASE_URL, Variable.WAREHOUSE_DATABASE_URL)
+    )
+    state = status.read_status(
         [table.name for table in TOTESYS_TABLES],
         [star.name for star in STAR_TABLES],
         partial(Bucket, bucket),
         partial(connect, source),
         partial(connect, warehouse),
     )
-    print(state.to_json() if as_json else as_text(state))
+    print(state.to_json() if options.json else status.as_text(state))
     sys.exit(bool(state.errors))
+
+
+def _print_plan(options: argparse.Namespace) -> None:  # noqa: ARG001 (it has none)
+    stars = referenced_first(with_descriptions(Catalog(TOTESYS_TABLES, STAR_TABLES)).stars)
+    with connect(required(Variable.WAREHOUSE_DATABASE_URL)) as connection, transaction(connection, snapshot=True):
+        planned = plan.plan(connection, stars)
+    reports = load_reports()
+    print(
+        plan.as_text(planned, {star.name: [each.name for each in reports if star.name in each.query] for star in stars})
+    )
 
 
 if __name__ == "__main__":

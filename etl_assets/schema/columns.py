@@ -49,7 +49,11 @@ def personal(column: AnyColumn) -> pa.Field:
 
 
 def renamed_from(name: str, column: AnyColumn) -> pa.Field:
-    """Declare the name that a column of the source had before: captures that were made then have it by that."""
+    """Declare the name that a column had before.
+
+    Captures that were made then have a column of the source by that name; a column of a star table is renamed in the
+    warehouse.
+    """
     return _with_metadata(column, _EARLIER_NAME, name)
 
 

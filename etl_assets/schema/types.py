@@ -45,6 +45,17 @@ def arrow_type(sql: str, *, is_enum: bool) -> pa.DataType | None:
     return _ARROW_TYPES.get(sql)
 
 
+_WIDER = {pa.int16(): (pa.int32(), pa.int64()), pa.int32(): (pa.int64(),), pa.float32(): (pa.float64(),)}
+
+
+def is_wider(new: pa.DataType, old: pa.DataType | None) -> bool:
+    """Whether a type holds every value of another one, as the same number."""
+    if old is not None and pa.types.is_decimal(new) and pa.types.is_decimal(old):
+        more_integer_digits = (new.precision - new.scale) - (old.precision - old.scale)
+        return new != old and new.scale >= old.scale and bool(more_integer_digits >= 0)
+    return new in _WIDER.get(old, ())
+
+
 def lenient_csv_type(type_: pa.DataType) -> pa.DataType:
     """Return a type that reads every value PostgreSQL can write into a column of this type.
 

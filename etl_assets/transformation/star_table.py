@@ -35,11 +35,21 @@ class StarTable(Table):
 
     record_id: the serial key of a table that keeps every version; None for one that keeps the latest.
     derived_from: by column, the columns it is derived from, unless it is the one of the same name.
+    dropped: columns it had, and that the warehouse may drop. Others that are no longer declared are kept.
+
+    Raises:
+        ValueError: likewise, or a column is declared and dropped.
     """
 
     transform: Transform
     record_id: str | None = None
     derived_from: Mapping[str, tuple[ColumnOf, ...]] = field(default_factory=dict)
+    dropped: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if both := {*self.dropped} & {*self.captured_columns.names, self.record_id}:
+            raise ValueError(f"{self.name}: columns that are declared and dropped: {sorted(map(str, both))}")
 
     @property
     def keeps_every_version(self) -> bool:
@@ -144,6 +154,7 @@ def star_table(
     foreign_keys: Mapping[str, str] | None = None,
     record_id: str | None = None,
     derived_from: Mapping[str, str] | None = None,
+    dropped: tuple[str, ...] = (),
 ) -> Callable[[Transform], StarTable]:
     """Declare the star table that a function makes. The function's name and docstring are the table's.
 
@@ -163,6 +174,7 @@ def star_table(
             foreign_keys=foreign_keys or {},
             record_id=record_id,
             derived_from=origins,
+            dropped=dropped,
             transform=transform,
         )
 

@@ -1,7 +1,9 @@
 """The tables and views of the warehouse: their DDL, comments and grants."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence, Set
 
+import pyarrow as pa
 from pg8000.native import literal
 
 from etl_assets.adapters.postgres import Connection, column_list, quote_identifier
@@ -16,7 +18,7 @@ VALID_FROM, VALID_TO = "valid_from", "valid_to"
 ANALYST = "analyst"
 """The read-only role. It cannot log in: database users are made members of it."""
 
-LOADS, REJECTED, PENDING = (f"{WAREHOUSE}.{name}" for name in ("loads", "rejected", "pending"))
+LOADS, REJECTED, PENDING, TABLES = (f"{WAREHOUSE}.{name}" for name in ("loads", "rejected", "pending", "tables"))
 
 # Name in a warehouse of an older release → name now.
 _RENAMED = {"waiting": "pending", "waiting_pkey": "pending_pkey"}
@@ -47,30 +49,44 @@ _BOOKKEEPING = {
         "Versions of rows that reference a dimension row that is not in the warehouse. "
         "They are loaded when it arrives.",
     ),
+    "tables": (
+        "star_table text PRIMARY KEY, rule text, built_at timestamp, views text",
+        "By which rule each star table was built, and when.",
+    ),
 }
+
+
+def qualified(name: str) -> str:
+    """Return the qualified, quoted name of a table or view of the warehouse."""
+    return f"{WAREHOUSE}.{quote_identifier(name)}"
 
 
 def relation(star: StarTable) -> str:
     """Return the qualified, quoted name of a star table."""
-    return f"{WAREHOUSE}.{quote_identifier(star.name)}"
+    return qualified(star.name)
 
 
 def current(star: StarTable) -> str:
     """Return the qualified, quoted name of a fact's view of its latest versions."""
-    return f"{WAREHOUSE}.{quote_identifier(f'{star.name}_current')}"
+    return qualified(f"{star.name}_current")
 
 
 def history(star: StarTable) -> str:
     """Return the qualified, quoted name of a fact's view of all its versions."""
-    return f"{WAREHOUSE}.{quote_identifier(f'{star.name}_history')}"
+    return qualified(f"{star.name}_history")
 
 
-def create_missing(connection: Connection, stars: Sequence[StarTable]) -> list[StarTable]:
+def create_missing(
+    connection: Connection, stars: Sequence[StarTable], unchecked: Set[str] = frozenset()
+) -> list[StarTable]:
     """Create the tables and views that are missing, and return the star tables among them.
 
     New star tables get their foreign keys from `add_foreign_keys`, after their first rows. Existing ones only get the
     comments and grants that differ: other DDL would wait for the analysts who are reading them. Bookkeeping tables of
-    older releases are renamed. `stars` are ordered as by `referenced_first`.
+    older releases are renamed. `stars` are ordered as by `referenced_first`. Those that are `unchecked`, by name, wait
+    for a rebuild: they are left as they are.
+
+    A column may be nullable though declared NOT NULL: a rebuild makes it NOT NULL at its end.
 
     Raises:
         SchemaMismatchError: an existing table does not match its declaration.
@@ -86,18 +102,24 @@ def create_missing(connection: Connection, stars: Sequence[StarTable]) -> list[S
     for name in existing & _RENAMED.keys():
         connection.run(f"ALTER TABLE {WAREHOUSE}.{name} RENAME TO {_RENAMED[name]}")  # tables and indexes alike
     existing = {_RENAMED.get(name, name) for name in existing}
+    checked = [star for star in stars if star.name not in unchecked]
+    expected = {star.name: _nullable(star.captured_columns) for star in checked if star.name in existing}
+    schema_drift(connection, WAREHOUSE, WAREHOUSE, expected)
     statements = {name: f"CREATE TABLE {WAREHOUSE}.{name} ({columns})" for name, (columns, _) in _BOOKKEEPING.items()}
-    statements |= {star.name: _table(star) for star in stars}
-    for star in stars:
-        statements |= _views(star)
+    statements |= {star.name: table_statement(star) for star in checked}
+    for star in checked:
+        statements |= view_statements(view_queries(star, view_columns(star)))
     for name, statement in statements.items():
         if name not in existing:
             connection.run(statement)
-    expected = {star.name: star.captured_columns for star in stars if star.name in existing}
-    schema_drift(connection, WAREHOUSE, WAREHOUSE, expected)
-    _set_comments(connection, stars)
+    _note_views(connection, checked)
+    _set_comments(connection, checked)
     _grant_to_analysts(connection, stars)
-    return [star for star in stars if star.name not in existing]
+    return [star for star in checked if star.name not in existing]
+
+
+def _nullable(columns: pa.Schema) -> pa.Schema:
+    return pa.schema(column.with_nullable(True) for column in columns)
 
 
 def add_foreign_keys(connection: Connection, star: StarTable) -> None:
@@ -106,12 +128,18 @@ def add_foreign_keys(connection: Connection, star: StarTable) -> None:
         "SELECT 1 FROM pg_constraint WHERE conrelid = to_regclass(:relation) AND contype = 'f'", relation=relation(star)
     ):
         return
-    for column, to in star.foreign_keys.items():
-        key = f"FOREIGN KEY ({quote_identifier(column)}) REFERENCES {WAREHOUSE}.{quote_identifier(to)}"
-        connection.run(f"ALTER TABLE {relation(star)} ADD {key}")
+    for column in star.foreign_keys:
+        connection.run(foreign_key_statement(star, column))
 
 
-def _table(star: StarTable) -> str:
+def foreign_key_statement(star: StarTable, column: str) -> str:
+    """Return the statement that adds a declared foreign key to a star table."""
+    key = f"FOREIGN KEY ({quote_identifier(column)}) REFERENCES {qualified(star.foreign_keys[column])}"
+    return f"ALTER TABLE {relation(star)} ADD {key}"
+
+
+def table_statement(star: StarTable) -> str:
+    """Return the statement that creates a star table, without its foreign keys."""
     definitions = [
         f"{quote_identifier(column.name)} {sql_type(column.type)}{'' if column.nullable else ' NOT NULL'}"
         for column in star.captured_columns
@@ -119,31 +147,95 @@ def _table(star: StarTable) -> str:
     if star.record_id:
         definitions.insert(0, f"{quote_identifier(star.record_id)} serial PRIMARY KEY")
         definitions.append(f"{DELETED} boolean NOT NULL DEFAULT false")
-        definitions.append(f"UNIQUE ({column_list(star.primary_key)}, {CAPTURED_AT})")
-    else:
-        definitions.append(f"PRIMARY KEY ({column_list(star.primary_key)})")
-    return f"CREATE TABLE {relation(star)} ({', '.join(definitions)})"
+    return f"CREATE TABLE {relation(star)} ({', '.join((*definitions, key_constraint(star)))})"
 
 
-def _views(star: StarTable) -> dict[str, str]:
-    """Return the DDL of a fact's views by name: the latest versions, and all versions with their period of validity."""
-    if not star.keeps_every_version:
+def key_constraint(star: StarTable) -> str:
+    """Return the constraint that keeps the rows of a star table apart."""
+    if star.keeps_every_version:
+        return f"UNIQUE ({column_list((*star.primary_key, CAPTURED_AT))})"
+    return f"PRIMARY KEY ({column_list(star.primary_key)})"
+
+
+def view_columns(star: StarTable) -> dict[str, tuple[str, ...]]:
+    """Return the declared columns of a fact's views by name: the latest versions, and all with their validity."""
+    if not star.record_id:
         return {}
-    key = column_list(star.primary_key)
-    return {
-        f"{star.name}_current": f"""CREATE VIEW {current(star)} AS
-            SELECT * FROM (
-                SELECT DISTINCT ON ({key}) * FROM {relation(star)} ORDER BY {key}, {CAPTURED_AT} DESC
-            ) latest
-            WHERE NOT {DELETED}""",
-        f"{star.name}_history": f"""CREATE VIEW {history(star)} AS
-            SELECT * FROM (
-                SELECT *, {CAPTURED_AT} AS {VALID_FROM},
+    columns = (star.record_id, *star.captured_columns.names, DELETED)
+    return {f"{star.name}_current": columns, f"{star.name}_history": (*columns, VALID_FROM, VALID_TO)}
+
+
+def view_queries(
+    star: StarTable, columns: Mapping[str, Iterable[str]], primary_key: Iterable[str] = ()
+) -> dict[str, str]:
+    """Return the queries of a fact's views by name, with these columns of each, in this order.
+
+    A `primary_key` overrides the declared one.
+    """
+    key = column_list(primary_key or star.primary_key)
+    queries = {}
+    for name, selected in columns.items():
+        selected = tuple(selected)
+        stored = column_list(dict.fromkeys(column for column in selected if column not in (VALID_FROM, VALID_TO)))
+        if name == f"{star.name}_current":
+            versions = f"SELECT DISTINCT ON ({key}) {stored} FROM {relation(star)} ORDER BY {key}, {CAPTURED_AT} DESC"
+            alias = "latest"
+        else:
+            versions = f"""SELECT {stored}, {CAPTURED_AT} AS {VALID_FROM},
                        lead({CAPTURED_AT}, 1, 'infinity') OVER (PARTITION BY {key} ORDER BY {CAPTURED_AT}) AS {VALID_TO}
-                FROM {relation(star)}
-            ) versions
-            WHERE NOT {DELETED}""",
-    }
+                FROM {relation(star)}"""
+            alias = "versions"
+        queries[name] = f"""
+            SELECT {column_list(selected)} FROM (
+                {versions}
+            ) {alias}
+            WHERE NOT {DELETED}"""
+    return queries
+
+
+def view_statements(
+    queries: Mapping[str, str], options: Mapping[str, Mapping[str, str]] | None = None, *, replace: bool = False
+) -> dict[str, str]:
+    """Return the statements that create views, or replace them, by name. `options` are by name, too."""
+    create = "CREATE OR REPLACE VIEW" if replace else "CREATE VIEW"
+    statements = {}
+    for name, query in queries.items():
+        settings = (options or {}).get(name, {}).items()
+        with_ = ", ".join(f"{quote_identifier(option)} = {literal(value)}" for option, value in settings)
+        statements[name] = f"{create} {qualified(name)} {f'WITH ({with_}) ' if with_ else ''}AS{query}"
+    return statements
+
+
+def views_version(queries: Mapping[str, str]) -> str:
+    """Return a hash of the queries of a fact's views, as noted in `tables`."""
+    return hashlib.sha256(repr(sorted(queries.items())).encode()).hexdigest()[:16]
+
+
+def note_views_statement(star: StarTable, queries: Mapping[str, str]) -> str:
+    """Return the statement that notes which queries the views of a fact have."""
+    values = f"{literal(star.name)}, {literal(views_version(queries))}"
+    return (
+        f"INSERT INTO {TABLES} (star_table, views) VALUES ({values}) "
+        "ON CONFLICT (star_table) DO UPDATE SET views = excluded.views"
+    )
+
+
+def _note_views(connection: Connection, stars: Sequence[StarTable]) -> None:
+    """Note the queries of the views of facts of which nothing is noted: new ones, and those of an older release.
+
+    The views of an older release have the columns of their table, as it was when they were created.
+    """
+    noted = {name for [name] in connection.run(f"SELECT star_table FROM {TABLES} WHERE views IS NOT NULL")}
+    unnoted = [star for star in stars if star.keeps_every_version and star.name not in noted]
+    if not unnoted:
+        return
+    columns: dict[str, list[str]] = {}
+    for name, column in live_comments(connection):
+        if column:
+            columns.setdefault(name, []).append(column)
+    for star in unnoted:
+        queries = view_queries(star, {name: columns[name] for name in view_columns(star) if name in columns})
+        connection.run(note_views_statement(star, queries))
 
 
 def comments(star: StarTable) -> dict[tuple[str, str | None], str]:
@@ -168,29 +260,47 @@ def comments(star: StarTable) -> dict[tuple[str, str | None], str]:
     return {(name, column): text for name in texts for column, text in texts[name].items()}
 
 
-def _set_comments(connection: Connection, stars: Sequence[StarTable]) -> None:
-    """Set the comments on tables, views and columns where they differ."""
-    existing = {
+def live_comments(connection: Connection) -> dict[tuple[str, str | None], str | None]:
+    """Return the comments on all tables and views of the warehouse and on their columns, as `comments` does.
+
+    Those without a comment are among them. The columns of each are in order.
+    """
+    return {
         (name, column): text
         for name, column, text in connection.run(
-            """SELECT c.relname::text, a.attname::text, d.description
-               FROM pg_description d
-               JOIN pg_class c ON c.oid = d.objoid
-               LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.objsubid AND d.objsubid > 0
-               WHERE d.classoid = 'pg_class'::regclass AND c.relnamespace = to_regnamespace(:schema)""",
+            """SELECT c.relname::text, a.name, d.description
+               FROM pg_class c
+               CROSS JOIN LATERAL (
+                   SELECT 0 AS number, NULL::text AS name
+                   UNION ALL SELECT attnum, attname::text FROM pg_attribute
+                   WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
+               ) a
+               LEFT JOIN pg_description d
+               ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid = a.number
+               WHERE c.relnamespace = to_regnamespace(:schema) AND c.relkind IN ('r', 'p', 'v')
+               ORDER BY c.relname, a.number""",
             schema=WAREHOUSE,
         )
     }
-    views = {name for star in stars for name in _views(star)}
+
+
+def comment_statement(name: str, column: str | None, text: str, *, is_view: bool) -> str:
+    """Return the statement that sets the comment on a table, a view, or a column of either."""
+    kind = "VIEW" if is_view else "TABLE"
+    place = f"COLUMN {qualified(name)}.{quote_identifier(column)}" if column else f"{kind} {qualified(name)}"
+    return f"COMMENT ON {place} IS {literal(text)}"
+
+
+def _set_comments(connection: Connection, stars: Sequence[StarTable]) -> None:
+    """Set the comments on tables, views and columns where they differ."""
+    views = {name for star in stars for name in view_columns(star)}
     expected: dict[tuple[str, str | None], str] = {(name, None): text for name, (_, text) in _BOOKKEEPING.items()}
     for star in stars:
         expected |= comments(star)
-    for (name, column), text in expected.items():
-        if existing.get((name, column)) != text:
-            of = f"{WAREHOUSE}.{quote_identifier(name)}"
-            kind = "VIEW" if name in views else "TABLE"
-            place = f"COLUMN {of}.{quote_identifier(column)}" if column else f"{kind} {of}"
-            connection.run(f"COMMENT ON {place} IS {literal(text)}")
+    for place, existing in live_comments(connection).items():
+        text = expected.get(place, existing)
+        if text is not None and text != existing:
+            connection.run(comment_statement(*place, text, is_view=place[0] in views))
 
 
 def ungranted(connection: Connection) -> str | None:
@@ -221,7 +331,7 @@ def _grant_to_analysts(connection: Connection, stars: Sequence[StarTable]) -> No
             f"""DO $$ BEGIN CREATE ROLE {ANALYST} NOLOGIN;
                 EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"""
         )
-    readable = ["loads", *(star.name for star in stars), *(name for star in stars for name in _views(star))]
+    readable = ["loads", *(star.name for star in stars), *(name for star in stars for name in view_columns(star))]
     not_granted = connection.run(
         """SELECT relname::text FROM pg_class
            WHERE relnamespace = to_regnamespace(:schema) AND relname = ANY(:readable)
