@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from etl_assets.adapters.object_store import Bucket
-from etl_assets.adapters.postgres import connect, transaction
+from etl_assets.adapters.postgres import DatabaseUnavailableError, connect, transaction
+from etl_assets.adapters.resources import DatabaseResource
 from etl_assets.adapters.settings import EnvironmentVariableError, Variable, required
 from etl_assets.reports import status
 from etl_assets.reports.report import load_reports
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         options.run(options)
-    except EnvironmentVariableError as error:
+    except (EnvironmentVariableError, DatabaseUnavailableError) as error:
         sys.exit(str(error))
 
 
@@ -54,7 +55,8 @@ def _print_status(options: argparse.Namespace) -> None:
 
 def _print_plan(options: argparse.Namespace) -> None:  # noqa: ARG001 (it has none)
     stars = referenced_first(with_descriptions(Catalog(TOTESYS_TABLES, STAR_TABLES)).stars)
-    with connect(required(Variable.WAREHOUSE_DATABASE_URL)) as connection, transaction(connection, snapshot=True):
+    warehouse = DatabaseResource(variable=Variable.WAREHOUSE_DATABASE_URL)
+    with warehouse.connect() as connection, transaction(connection, snapshot=True):
         planned = plan.plan(connection, stars)
     reports = load_reports()
     print(

@@ -452,6 +452,48 @@ def test_the_key_of_a_fact_changes_and_its_views_with_it(warehouse: Connection) 
     assert "DISTINCT ON (fact_sale.sale_id, fact_sale.shop_id)" in view
 
 
+def test_a_fact_gets_a_new_column_as_its_key_and_loses_the_one_it_had(warehouse: Connection) -> None:
+    rekeyed = fact(
+        primary_key=("ticket",),
+        columns=columns(ticket=pa.string(), shop_id=pa.int32(), units=pa.int32(), price=pa.decimal128(10, 2)),
+        dropped=("sale_id",),
+    )
+    planned = apply_all(
+        warehouse,
+        dimension(),
+        rekeyed,
+        replace_rows=lambda: warehouse.run("UPDATE warehouse.fact_sale SET ticket = 'a'"),
+    )
+    assert kinds(planned) == [
+        ("AT_ONCE", "add column", "fact_sale"),
+        ("AT_ONCE", "change view", "fact_sale"),
+        ("WITH_ROWS", "change key", "fact_sale"),
+        ("WITH_ROWS", "drop column", "fact_sale"),
+        ("AFTER_ROWS", "change key", "fact_sale"),
+        ("AFTER_ROWS", "set not null", "fact_sale"),
+    ]
+    assert column_names(warehouse, "fact_sale_current")[-1] == "ticket"
+
+
+def test_views_of_another_owner_keep_him(warehouse: Connection, role: str) -> None:
+    warehouse.run(f"GRANT ALL ON SCHEMA warehouse TO {role}")
+    warehouse.run(f"GRANT SELECT ON warehouse.fact_sale TO {role}")
+    warehouse.run(f"ALTER VIEW warehouse.fact_sale_current OWNER TO {role}")
+    apply_all(warehouse, *widened())
+    owners = warehouse.run("SELECT viewowner::text FROM pg_views WHERE schemaname = 'warehouse' ORDER BY viewname")
+    assert owners == [[role], ["postgres"]]
+
+
+def test_a_foreign_key_of_somebody_else_on_a_retyped_column_blocks_it(warehouse: Connection) -> None:
+    warehouse.run(
+        "ALTER TABLE warehouse.fact_sale "
+        "ADD CONSTRAINT mine FOREIGN KEY (units) REFERENCES warehouse.dim_shop NOT VALID"
+    )
+    retyped = fact(columns=fact().columns.set(2, pa.field("units", pa.string(), nullable=False)))
+    with pytest.raises(EvolutionBlockedError, match=r"constraint mine on table warehouse\.fact_sale"):
+        apply(warehouse, plan(warehouse, [dimension(), retyped]), Phase.WITH_ROWS, ["fact_sale"])
+
+
 def test_the_key_of_a_dimension_changes_and_foreign_keys_return_after_the_rows(warehouse: Connection) -> None:
     rekeyed = dimension(
         primary_key=("number",), columns=columns(number=pa.int32(), town=pa.string(), area=optional(pa.float32()))
@@ -662,4 +704,7 @@ def test_the_command_prints_the_plan_and_changes_nothing(
         assert "reports: staff_league" in printed
     monkeypatch.delenv("WAREHOUSE_DATABASE_URL")
     with pytest.raises(SystemExit, match="WAREHOUSE_DATABASE_URL is not set"):
+        main(["plan"])
+    monkeypatch.setenv("WAREHOUSE_DATABASE_URL", "postgresql://etl@127.0.0.1:1/warehouse")
+    with pytest.raises(SystemExit, match="no connection to PostgreSQL"):
         main(["plan"])
