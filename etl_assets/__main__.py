@@ -14,8 +14,10 @@ from etl_assets.reports.report import load_reports
 from etl_assets.schema.table import Catalog, referenced_first
 from etl_assets.totesys import TOTESYS_TABLES
 from etl_assets.transformation import STAR_TABLES
+from etl_assets.transformation.code_version import rule_versions
 from etl_assets.transformation.star_table import with_descriptions
 from etl_assets.warehouse import plan
+from etl_assets.warehouse.rebuild import expected_rebuilds
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -54,14 +56,14 @@ def _print_status(options: argparse.Namespace) -> None:
 
 
 def _print_plan(options: argparse.Namespace) -> None:  # noqa: ARG001 (it has none)
-    stars = referenced_first(with_descriptions(Catalog(TOTESYS_TABLES, STAR_TABLES)).stars)
+    catalog = with_descriptions(Catalog(TOTESYS_TABLES, STAR_TABLES))
+    stars = referenced_first(catalog.stars)
     warehouse = DatabaseResource(variable=Variable.WAREHOUSE_DATABASE_URL)
     with warehouse.connect() as connection, transaction(connection, snapshot=True):
         planned = plan.plan(connection, stars)
-    reports = load_reports()
-    print(
-        plan.as_text(planned, {star.name: [each.name for each in reports if star.name in each.query] for star in stars})
-    )
+        rebuilds = expected_rebuilds(connection, catalog, rule_versions(catalog))
+    reports = {star.name: [each.name for each in load_reports() if star.name in each.query] for star in stars}
+    print(plan.as_text(planned, reports, rebuilds))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from etl_assets.transformation.io_manager import pickle_io_manager, transformati
 from etl_assets.transformation.star_table import StarTable, join_dependencies, with_descriptions
 from etl_assets.warehouse.assets import warehouse_assets
 from etl_assets.warehouse.io_manager import warehouse_io_manager
+from etl_assets.warehouse.rebuild_job import rebuild_job
 
 _OWNER = "team:data-engineering"
 _LAPTOP = Settings()
@@ -77,10 +78,10 @@ def definitions(
             "transformation_io_manager": transformation_io_manager(catalog),
             "warehouse_io_manager": warehouse_io_manager(catalog),
         },
-        jobs=jobs(settings),
+        jobs=[*jobs(settings), rebuild_job(catalog)],
         schedules=etl_schedules(partitions, settings),
         sensors=[
-            *job_sensors(source_tables, partitions, status),
+            *job_sensors(catalog, partitions, status, rebuild_status=status if settings.rebuild_outdated else off),
             alerts_sensor(loaded, topic, on if topic else status),
         ],
         loggers={"console": silent_console} if settings.json_logs else None,

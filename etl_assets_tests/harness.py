@@ -9,6 +9,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -26,13 +28,23 @@ from etl_assets.adapters.settings import Variable
 from etl_assets.catalog.partitions import PARTITION_KEY_FORMAT
 from etl_assets.catalog.stages import CAPTURE_OP, ETL, INGESTION, TRANSFORMATION, WAREHOUSE
 from etl_assets.definitions import definitions
-from etl_assets.ingestion.manifest import Capture, CapturedFile, Source, file_key, latest, publish
+from etl_assets.ingestion.manifest import (
+    Capture,
+    CapturedFile,
+    Source,
+    file_key,
+    latest,
+    list_after,
+    partition_of,
+    publish,
+)
 from etl_assets.schema.table import Catalog, Table, referenced_first
 from etl_assets.simulator.postgres import Server
 from etl_assets.totesys import TOTESYS_TABLES
 from etl_assets.transformation import STAR_TABLES
 from etl_assets.transformation.star_table import StarTable, with_descriptions
 from etl_assets.warehouse.checks import LoadedTable, checks_of
+from etl_assets.warehouse.rebuild import Rebuild
 from etl_assets_tests.expected import CURRENT_STATE, DIM_DATE
 from etl_assets_tests.pipeline import FACTS, SOURCE, Pipeline
 
@@ -100,16 +112,26 @@ class Platform:
     def definitions(self) -> dg.Definitions:
         return definitions(*self._tables, **self._options)
 
-    def with_tables(self, *stars: StarTable, sources: tuple[Table, ...] = ()) -> "Platform":
-        """Return the platform with more tables declared."""
-        return Platform(
+    def declaring(self, *tables: Table) -> "Platform":
+        """Return the platform after a deployment that declares these tables, in place of those of the same names."""
+        sources = {table.name: table for table in self._tables[0]}
+        stars = {star.name: star for star in self._tables[1]}
+        for table in tables:
+            if isinstance(table, StarTable):
+                stars[table.name] = table
+            else:
+                sources[table.name] = table
+        deployed = Platform(
             self.totesys_url,
             self.warehouse_url,
             self.buckets_url,
             self.environment,
-            source_tables=(*TOTESYS_TABLES, *sources),
-            star_tables=(*STAR_TABLES, *stars),
+            source_tables=tuple(sources.values()),
+            star_tables=tuple(stars.values()),
+            **self._options,
         )
+        deployed.now = self.now
+        return deployed
 
     @property
     def variables(self) -> dict[str, str]:
@@ -157,19 +179,40 @@ class Platform:
 
         Return by warehouse table what its checks look at.
         """
-        pipeline = Pipeline(
-            os.environ[Variable.TOTESYS_DATABASE_URL],
-            os.environ[Variable.WAREHOUSE_DATABASE_URL],
-            Bucket(os.environ[Variable.INGESTION_URL]),
-            Bucket(os.environ[Variable.TRANSFORMATION_URL]),
-            with_descriptions(Catalog(*self._tables)),
-        )
+        pipeline = self.pipeline
         partition = partition or self.partition
         if not stages or INGESTION in stages:
             pipeline.capture(partition, full=full_capture)
         if not stages or TRANSFORMATION in stages:
             pipeline.transform(partition)
         return pipeline.load(partition) if not stages or WAREHOUSE in stages else {}
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The stages over what the environment names."""
+        return Pipeline(
+            os.environ[Variable.TOTESYS_DATABASE_URL],
+            os.environ[Variable.WAREHOUSE_DATABASE_URL],
+            Bucket(os.environ[Variable.INGESTION_URL]),
+            Bucket(os.environ[Variable.TRANSFORMATION_URL]),
+            with_descriptions(Catalog(*self._tables)),
+        )
+
+    def rebuild(self, *tables: str, keep_history: bool = False) -> Rebuild:
+        """Rebuild tables: these, and those that are out of date. Or keep their history."""
+        return self.pipeline.rebuild(*tables, keep_history=keep_history)
+
+    def from_scratch(self, server: Server, buckets: Path) -> "Platform":
+        """Return the platform over a new warehouse, into which each captured partition is transformed and loaded."""
+        new = copy(self)
+        new.warehouse_url = new_database(server)
+        pipeline = replace(
+            self.pipeline, warehouse_url=new.warehouse_url, transformation=Bucket(f"file://{buckets}/from_scratch")
+        )
+        for partition in dict.fromkeys(map(partition_of, list_after(pipeline.ingestion, None))):
+            pipeline.transform(partition)
+            pipeline.load(partition)
+        return new
 
     def replay(self, first: str, last: str, *stages: str) -> dg.ExecuteInProcessResult:
         """Run stages of `etl` over a range of partitions, in one run."""
@@ -206,7 +249,7 @@ class Platform:
             star.name: self._rows(
                 star.name, [*star.captured_columns.names, *(["deleted"] if star.keeps_every_version else [])]
             )
-            for star in STAR_TABLES
+            for star in self._tables[1]
         } | {
             "loads": self._rows("loads", ["capture", "captured_at", "previous", "full_capture"]),
             "rejected": self._rows("rejected", ["*"]),
@@ -220,6 +263,39 @@ class Platform:
     def row_counts(self) -> dict[str, int]:
         """Return the number of rows of each star table."""
         return {star.name: self.warehouse(f"SELECT count(*) FROM warehouse.{star.name}")[0][0] for star in STAR_TABLES}
+
+
+def make_history(platform: Platform) -> None:
+    """Make captures of changes, deletions, rejected rows, and rows that refer to what is not there."""
+    for changes in (
+        [],
+        [
+            "UPDATE sales_order SET units_sold = 1 WHERE sales_order_id IN (1, 2)",
+            "UPDATE design SET design_name = 'Renamed' WHERE design_id = 1",
+            "UPDATE payment SET payment_date = 'tomorrow' WHERE payment_id IN (1, 2)",
+        ],
+        [
+            "INSERT INTO currency VALUES (8, 'ZZQ', now(), now()), (9, 'XQX', now(), now())",
+            "UPDATE sales_order SET currency_id = 8 WHERE sales_order_id = 2",
+            "UPDATE sales_order SET currency_id = 9 WHERE sales_order_id IN (3, 4)",
+            "UPDATE payment SET payment_date = '2024-09-01' WHERE payment_id = 1",
+        ],
+        [],
+        [
+            "UPDATE currency SET currency_code = 'EUR' WHERE currency_id = 8",
+            "UPDATE sales_order SET currency_id = 1, units_sold = 7 WHERE sales_order_id = 4",
+            "UPDATE department SET location = 'Moved' WHERE department_id = 2",
+            "DELETE FROM payment WHERE payment_id IN (3, 4)",
+        ],
+        ["full", "UPDATE sales_order SET units_sold = 2 WHERE sales_order_id = 1"],
+        ["UPDATE sales_order SET units_sold = 3 WHERE sales_order_id = 1", "UPDATE payment SET paid = NOT paid"],
+        ["full"],
+    ):
+        for change in changes:
+            if change != "full":
+                platform.totesys(change)
+        platform.refresh(full_capture="full" in changes)
+        platform.next_window()
 
 
 def current_rows(platform: Platform, star: StarTable) -> list[list[Any]]:

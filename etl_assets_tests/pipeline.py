@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property, partial
 from graphlib import TopologicalSorter
 
 from etl_assets.adapters.object_store import Bucket
@@ -19,9 +20,10 @@ from etl_assets.transformation.code_version import rule_versions
 from etl_assets.transformation.parquet_files import StarFile, StarRows, write_star
 from etl_assets.transformation.star_table import StarTable, join_dependencies, with_descriptions
 from etl_assets.transformation.transform import TransformStats, transform_partition
-from etl_assets.warehouse.audit import audit
+from etl_assets.warehouse.audit import audit_tables
 from etl_assets.warehouse.checks import LoadedTable
 from etl_assets.warehouse.loader import load
+from etl_assets.warehouse.rebuild import Rebuild, Stores, rebuild
 
 CATALOG = with_descriptions(Catalog(TOTESYS_TABLES, STAR_TABLES))
 RULES = rule_versions(CATALOG)
@@ -49,7 +51,12 @@ def read_captured(bucket: Bucket, table: Table, partition: str) -> ValidatedRows
 
 
 def materialize_star(
-    star: StarTable, ingestion: Bucket, transformation: Bucket, partition: str, catalog: Catalog[StarTable] = CATALOG
+    star: StarTable,
+    ingestion: Bucket,
+    transformation: Bucket,
+    partition: str,
+    catalog: Catalog[StarTable] = CATALOG,
+    rules: Mapping[str, str] = RULES,
 ) -> TransformStats:
     """Write the file of a star table as its asset does."""
     declared = {each.name: each for each in (*catalog.sources, *catalog.stars)}
@@ -62,7 +69,6 @@ def materialize_star(
             else captured_input(ingestion, table, partition)
         )
     observed: list[TransformStats] = []
-    rules = RULES if catalog is CATALOG else rule_versions(catalog)
     batches = transform_partition(star, inputs, partition, observed.append, rule=rules[star.name])
     write_star(transformation, star.name, partition, batches)
     [stats] = observed
@@ -79,6 +85,10 @@ class Pipeline:
     transformation: Bucket
     catalog: Catalog[StarTable] = CATALOG
 
+    @cached_property
+    def rules(self) -> dict[str, str]:
+        return rule_versions(self.catalog)
+
     def capture(self, partition: str, *, full: bool = False, bucket: Bucket | None = None) -> list[Capture]:
         dependencies = join_dependencies(self.catalog)
         with connect(self.totesys_url) as connection:
@@ -91,7 +101,11 @@ class Pipeline:
         inputs = {name: star.inputs(self.catalog.stars) for name, star in stars.items()}
         for name in TopologicalSorter(inputs).static_order():
             if name in stars:
-                materialize_star(stars[name], self.ingestion, self.transformation, partition, self.catalog)
+                materialize_star(stars[name], self.ingestion, self.transformation, partition, self.catalog, self.rules)
+
+    def rebuild(self, *tables: str, keep_history: bool = False) -> Rebuild:
+        stores = Stores(self.ingestion, self.transformation, partial(connect, self.warehouse_url))
+        return rebuild(stores, self.catalog, self.rules, tables, keep_history=keep_history)
 
     def load(self, partition: str, files: Mapping[str, StarFile] | None = None) -> dict[str, LoadedTable]:
         """Load the captures of a partition, with some files replaced. Return by table what its checks look at."""
@@ -102,10 +116,6 @@ class Pipeline:
                 star.name: stack.enter_context(star_input(self.transformation, star, partition).open(partition, ids))
                 for star in self.catalog.stars
             }
-            loaded = load(connection, self.catalog, captures, opened | dict(files or {}))
-            return {
-                star.name: LoadedTable(
-                    [loaded.tables[star.name]], audit(connection, star, self.catalog.references(star))
-                )
-                for star in self.catalog.stars
-            }
+            loaded = load(connection, self.catalog, self.rules, captures, opened | dict(files or {}))
+            audits = audit_tables(connection, self.catalog, loaded.up_to_date)
+            return {name: LoadedTable([loaded.tables[name]], audits[name]) for name in audits}

@@ -56,7 +56,7 @@ def test_a_twelfth_source_table_is_one_declaration(platform: Platform) -> None:
         primary_key=("colour_id",),
         columns=columns(colour_id=pa.int32(), colour_name=pa.string()),
     )
-    extended = platform.with_tables(sources=(colour,))
+    extended = platform.declaring(colour)
     assert specs(extended.definitions).keys() - specs(defs).keys() == {"totesys/colour", "ingestion/colour"}
     assert check_names(extended.definitions, "ingestion/colour") == check_names(defs, "ingestion/design") != set()
     assert columns_with_lineage(specs(extended.definitions)["ingestion/colour"]) == {"colour_id", "colour_name"}
@@ -100,7 +100,7 @@ def fact_order(sales_order: pd.DataFrame) -> pd.DataFrame:
 def test_a_new_star_table_is_one_declared_function(
     star: StarTable, like: str, constraints: set[str], source: str, platform: Platform
 ) -> None:
-    extended = platform.with_tables(star)
+    extended = platform.declaring(star)
     assets = {f"{stage}/{star.name}": f"{stage}/{like}" for stage in (TRANSFORMATION, WAREHOUSE)}
     assert specs(extended.definitions).keys() - specs(defs).keys() == assets.keys()
     for asset, existing in assets.items():

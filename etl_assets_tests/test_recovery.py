@@ -1,12 +1,16 @@
 """The recovery procedures of docs/operations.md."""
 
 import shutil
+from dataclasses import replace
 from datetime import timedelta
 
 import dagster as dg
+import pandas as pd
 import pytest
 
+from etl_assets.warehouse.rebuild import HistoryIncompleteError
 from etl_assets_tests.harness import Platform, assert_warehouse_equals_totesys, evaluate_sensor, requested_partitions
+from etl_assets_tests.pipeline import STAR
 
 UNITS = "SELECT units_sold FROM warehouse.fact_sales_order WHERE sales_order_id = 1 ORDER BY captured_at"
 
@@ -65,6 +69,24 @@ def test_without_the_ingestion_bucket_everything_is_captured_and_history_is_kept
     platform.totesys("UPDATE sales_order SET units_sold = 5 WHERE sales_order_id = 1")
     platform.refresh()
     assert platform.warehouse(UNITS)[-1] == [5]
+
+
+def in_thousands(sales_order: pd.DataFrame) -> pd.DataFrame:
+    rows = STAR["fact_sales_order"].transform(sales_order)
+    return rows.assign(units_sold=rows["units_sold"] * 1000)
+
+
+def test_without_the_captures_a_rule_can_be_changed_for_what_is_captured_from_then_on(
+    with_history: tuple[Platform, list[str]],
+) -> None:
+    platform, _ = with_history
+    delete_bucket(platform.ingestion_url)
+    changed = platform.declaring(replace(STAR["fact_sales_order"], transform=in_thousands))
+    with pytest.raises(HistoryIncompleteError, match="If they are lost, launch the job with keep_history"):
+        changed.rebuild()
+    changed.rebuild(keep_history=True)
+    changed.refresh()
+    assert platform.warehouse(UNITS) == [[1], [2], [3], [3000]]
 
 
 def test_a_warehouse_created_without_captures_has_its_foreign_keys(with_history: tuple[Platform, list[str]]) -> None:

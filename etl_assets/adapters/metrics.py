@@ -16,7 +16,7 @@ ROWS_LOADED = "RowsLoaded"
 _CONFIG = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "max_attempts": 2})
 
 
-def publish_load(context: dg.AssetExecutionContext, ages: Sequence[float], rows: int) -> None:
+def publish_load(context: dg.AssetExecutionContext | dg.OpExecutionContext, ages: Sequence[float], rows: int) -> None:
     """Publish the age of each loaded capture, in seconds, and the number of changed rows, if METRICS_NAMESPACE is set.
 
     A failure is logged as a warning and does not fail the load: the alarm on missing metrics is the alert.

@@ -30,6 +30,7 @@ class Variable(StrEnum):
     LOG_FORMAT = "LOG_FORMAT"
     ETL_CRON = "ETL_CRON"
     FULL_CAPTURE_CRON = "FULL_CAPTURE_CRON"
+    REBUILD_OUTDATED = "REBUILD_OUTDATED"
     FRESHNESS_WARN_MINUTES = "FRESHNESS_WARN_MINUTES"
     FRESHNESS_FAIL_MINUTES = "FRESHNESS_FAIL_MINUTES"
     RUN_TASK_DEFINITION = "RUN_TASK_DEFINITION"
@@ -63,6 +64,7 @@ class Settings:
     alerts_topic: the ARN of the SNS topic for alerts; with one, the sensor `alerts` is on by default.
     json_logs: whether log lines outside of runs are JSON on stdout.
     etl_cron, full_capture_cron: when the schedules request runs, UTC.
+    rebuild_outdated: whether `rebuild_sensor` is on by default, too.
     freshness_warn, freshness_fail: the age of a warehouse table's last load that is a warning, and a failure.
     run_task_definition: on ECS, the task definition family of runs.
     """
@@ -74,6 +76,7 @@ class Settings:
     etl_cron: str = "*/15 * * * *"
     # Just after a window begins: a run that starts after its window has ended captures nothing.
     full_capture_cron: str = "1 3 * * *"
+    rebuild_outdated: bool = True
     freshness_warn: timedelta = timedelta(minutes=30)
     freshness_fail: timedelta = timedelta(minutes=60)
     run_task_definition: str | None = None
@@ -100,6 +103,9 @@ class Settings:
         return settings
 
 
+_ON_OR_OFF = {"on": True, "off": False}.__getitem__
+
+
 def _topic(text: str) -> str:
     if not re.fullmatch(r"arn:[\w-]+:sns:[\w-]+:\d+:[\w.-]+", text):
         raise ValueError
@@ -115,7 +121,7 @@ def _minutes(text: str) -> timedelta:
 # By setting: its variable, the function that parses it, and the form it must have. Dagster checks cron expressions.
 _FORMS: tuple[tuple[str, Variable, Callable[[str], Any], str], ...] = (
     ("partitions_start", Variable.PARTITIONS_START, date.fromisoformat, "a date such as 2026-11-01"),
-    ("automated", Variable.AUTOMATION, {"on": True, "off": False}.__getitem__, "on or off"),
+    ("automated", Variable.AUTOMATION, _ON_OR_OFF, "on or off"),
     (
         "alerts_topic",
         Variable.ALERTS_TOPIC_ARN,
@@ -125,6 +131,7 @@ _FORMS: tuple[tuple[str, Variable, Callable[[str], Any], str], ...] = (
     ("json_logs", Variable.LOG_FORMAT, {"json": True, "text": False}.__getitem__, "json or text"),
     ("etl_cron", Variable.ETL_CRON, str, "a cron expression"),
     ("full_capture_cron", Variable.FULL_CAPTURE_CRON, str, "a cron expression"),
+    ("rebuild_outdated", Variable.REBUILD_OUTDATED, _ON_OR_OFF, "on or off"),
     ("freshness_warn", Variable.FRESHNESS_WARN_MINUTES, _minutes, "a whole number of minutes"),
     ("freshness_fail", Variable.FRESHNESS_FAIL_MINUTES, _minutes, "a whole number of minutes"),
     ("run_task_definition", Variable.RUN_TASK_DEFINITION, str, "a task definition family"),

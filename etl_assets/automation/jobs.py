@@ -1,8 +1,9 @@
 """The jobs, their partitions, and the run requests of schedules and sensors.
 
 `etl` runs on `etl_schedule` every 15 minutes, on `source_activity` when the source has changed, and on
-`etl_full_capture` once a day. `replay` runs on `catch_up`, and `report` on `reports_sensor`. `ingestion`,
-`transformation` and `warehouse` are the parts of `etl`, to be launched or scheduled by themselves.
+`etl_full_capture` once a day. `replay` runs on `catch_up`, `rebuild` on `rebuild_sensor` and on `catch_up` if many
+captures are not loaded, and `report` on `reports_sensor`. `ingestion`, `transformation` and `warehouse` are parts of
+`etl`, to be launched or scheduled by themselves.
 """
 
 import json

@@ -1,9 +1,12 @@
-"""The sensors that launch the jobs: `source_activity`, `catch_up` and `reports_sensor`."""
+"""The sensors that launch the jobs: `source_activity`, `catch_up`, `rebuild_sensor` and `reports_sensor`."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import islice
+from typing import Any
 
 import dagster as dg
 
@@ -16,12 +19,14 @@ from etl_assets.automation.jobs import (
     is_etl_queued,
     request_current_partition,
 )
-from etl_assets.catalog.stages import ETL, REPLAY, REPORT
+from etl_assets.catalog.stages import ETL, REBUILD, REPLAY, REPORT
 from etl_assets.ingestion.changes import write_count
 from etl_assets.ingestion.manifest import latest, list_after, partition_of
 from etl_assets.schema.errors import PermanentError
-from etl_assets.schema.table import Table
-from etl_assets.warehouse.ledger import latest_change, latest_loaded
+from etl_assets.schema.table import Catalog
+from etl_assets.transformation.code_version import rule_versions
+from etl_assets.transformation.star_table import StarTable
+from etl_assets.warehouse.ledger import latest_change, latest_loaded, outdated_tables
 
 _Request = dg.RunRequest | dg.SkipReason
 
@@ -31,6 +36,8 @@ _LONGEST_PAUSE = timedelta(hours=1)
 _PAUSE_AFTER_LAST_ATTEMPT = timedelta(hours=6)
 _LONGEST_RUN = timedelta(hours=1)
 _REPORTS_INTERVAL = timedelta(minutes=15)
+_FAR_BEHIND = 96
+"""More captures than these are loaded by one run of `rebuild`, not by a run per partition."""
 
 
 class CatchUpFailedError(PermanentError):
@@ -44,6 +51,17 @@ class CatchUpFailedError(PermanentError):
         )
 
 
+class RebuildFailedError(PermanentError):
+    """All attempts to rebuild tables have failed."""
+
+    def __init__(self, reason: str, attempts: int, next_attempt: str) -> None:
+        super().__init__(
+            f"{reason}, and {attempts} runs of the job {REBUILD} have failed; until one succeeds, nothing is loaded "
+            "into a table whose rule has changed: fix what made them fail, then launch the job; the next attempt is at "
+            f"{next_attempt}"
+        )
+
+
 class BeforeFirstPartitionError(PermanentError):
     """A capture that is not loaded lies before the first partition."""
 
@@ -54,8 +72,46 @@ class BeforeFirstPartitionError(PermanentError):
         )
 
 
+@dataclass(frozen=True)
+class _Attempts:
+    """The attempts to get something done, as kept in the cursor of a sensor.
+
+    There are ten, with pauses that double from one minute to one hour. Then there is none for six hours, in which every
+    tick is to fail, so that an alert is raised; and they start over, so that an outage of any length ends by itself.
+    """
+
+    of: str
+    attempts: int = 0
+    not_before: str = ""
+
+    @classmethod
+    def from_cursor(cls, cursor: str | None, of: str) -> "_Attempts":
+        """Return the attempts to get this done: none, if the cursor is of something else."""
+        known: dict[str, Any] = json.loads(cursor or "{}")
+        return cls(**known) if known.get("of") == of else cls(of)
+
+    def is_paused(self, now: datetime) -> bool:
+        """Whether the next attempt is later."""
+        return bool(self.attempts) and now < datetime.fromisoformat(self.not_before)
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether the latest attempt was the last of ten."""
+        return self.attempts == _MAX_ATTEMPTS
+
+    def next(self, now: datetime) -> str:
+        """Return the cursor after one more attempt."""
+        attempts = self.attempts % _MAX_ATTEMPTS + 1
+        pause = min(_FIRST_PAUSE * 2 ** (attempts - 1), _LONGEST_PAUSE)
+        not_before = now + (_PAUSE_AFTER_LAST_ATTEMPT if attempts == _MAX_ATTEMPTS else pause)
+        return json.dumps(asdict(_Attempts(self.of, attempts, not_before.isoformat())))
+
+
 def job_sensors(
-    source_tables: Sequence[Table], partitions: dg.TimeWindowPartitionsDefinition, status: dg.DefaultSensorStatus
+    catalog: Catalog[StarTable],
+    partitions: dg.TimeWindowPartitionsDefinition,
+    status: dg.DefaultSensorStatus,
+    rebuild_status: dg.DefaultSensorStatus,
 ) -> list[dg.SensorDefinition]:
     """Build the sensors, with the status they have until someone changes it in the UI."""
 
@@ -69,7 +125,7 @@ def job_sensors(
         captured.
         """
         with totesys.connect() as connection:
-            writes, now = write_count(connection, source_tables)
+            writes, now = write_count(connection, catalog.sources)
         cursor = json.loads(context.cursor or "{}")
         if cursor.get("write_count") != writes:
             cursor = {"write_count": writes, "detected_at": now.isoformat()}
@@ -92,11 +148,20 @@ def job_sensors(
 
     sensor = partial(dg.sensor, minimum_interval_seconds=30, default_status=status)
     return [
-        sensor(ETL, description="Capture totesys when it has changed since the latest capture.")(source_activity),
-        sensor(REPLAY, description="Load captures that are not in the warehouse, oldest first.")(
+        sensor(job_name=ETL, description="Capture totesys when it has changed since the latest capture.")(
+            source_activity
+        ),
+        sensor(job_name=REPLAY, description="Load captures that are not in the warehouse, oldest first.")(
             _catch_up_in(partitions)
         ),
-        sensor(REPORT, description="Refresh the reports after a load that changed a star table.")(reports_sensor),
+        sensor(
+            job_name=REBUILD,
+            default_status=rebuild_status,
+            description="Build tables whose rule has changed anew from all captured files, or load many captures.",
+        )(_rebuild_sensor_of(rule_versions(catalog))),
+        sensor(job_name=REPORT, description="Refresh the reports after a load that changed a star table.")(
+            reports_sensor
+        ),
     ]
 
 
@@ -106,9 +171,7 @@ def _catch_up_in(partitions: dg.TimeWindowPartitionsDefinition) -> Callable[...,
     ) -> _Request:
         """Request the oldest capture in the bucket that is not in `warehouse.loads`, until it is loaded.
 
-        There are ten attempts, with pauses that double from one minute to one hour. Then every tick fails for six
-        hours, which raises an alert, and the attempts start over, so that an outage of any length ends by itself. A
-        tick that cannot reach the warehouse or the ingestion bucket does not count as an attempt.
+        A tick that cannot reach the warehouse or the ingestion bucket does not count as an attempt.
 
         Raises:
             CatchUpFailedError: ten attempts have failed.
@@ -121,28 +184,58 @@ def _catch_up_in(partitions: dg.TimeWindowPartitionsDefinition) -> Callable[...,
         if capture is None:
             context.update_cursor("")
             return dg.SkipReason("every capture is loaded")
-        for job in (ETL, REPLAY):
+        for job in (ETL, REPLAY, REBUILD):
             recent = dg.RunsFilter(job_name=job, statuses=UNFINISHED, created_after=now - _LONGEST_RUN)
             if context.instance.get_runs_count(recent):
                 return dg.SkipReason(f"capture {capture} is not loaded yet; a run is in progress")
-        cursor = json.loads(context.cursor or "{}")
-        attempts = cursor["attempts"] if cursor.get("capture") == capture else 0
+        attempts = _Attempts.from_cursor(context.cursor, capture)
         partition = partition_of(capture)
         if not partitions.has_partition_key(partition):
             raise BeforeFirstPartitionError(partition, partitions.start)
-        if attempts and now < datetime.fromisoformat(cursor["not_before"]):
-            if attempts == _MAX_ATTEMPTS:
-                raise CatchUpFailedError(partition, attempts, cursor["not_before"])
-            return dg.SkipReason(f"capture {capture} is not loaded; the next attempt is at {cursor['not_before']}")
-        attempts = attempts % _MAX_ATTEMPTS + 1
-        pause = min(_FIRST_PAUSE * 2 ** (attempts - 1), _LONGEST_PAUSE)
-        not_before = now + (_PAUSE_AFTER_LAST_ATTEMPT if attempts == _MAX_ATTEMPTS else pause)
-        context.update_cursor(
-            json.dumps({"capture": capture, "attempts": attempts, "not_before": not_before.isoformat()})
-        )
+        if attempts.is_paused(now):
+            if attempts.is_exhausted:
+                raise CatchUpFailedError(partition, attempts.attempts, attempts.not_before)
+            return dg.SkipReason(f"capture {capture} is not loaded; the next attempt is at {attempts.not_before}")
+        context.update_cursor(attempts.next(now))
         return dg.RunRequest(partition_key=partition, tags={MAX_RUNTIME: EVERYDAY_SECONDS})
 
     return catch_up
+
+
+def _rebuild_sensor_of(rules: Mapping[str, str]) -> Callable[..., _Request]:
+    def rebuild_sensor(
+        context: dg.SensorEvaluationContext, ingestion_bucket: BucketResource, warehouse_database: DatabaseResource
+    ) -> _Request:
+        """Request a rebuild while a table is built by another version of its rule, or many captures are not loaded.
+
+        Until it is done, `catch_up` goes on to load captures.
+
+        Raises:
+            RebuildFailedError: ten attempts have failed.
+        """
+        now = datetime.now(UTC)
+        with warehouse_database.connect() as connection:
+            outdated, loaded = outdated_tables(connection, rules), latest_loaded(connection)
+        not_loaded = list(islice(list_after(ingestion_bucket.open(), loaded), _FAR_BEHIND + 1))
+        if outdated:
+            reason = f"the rules of {', '.join(outdated)} have changed"
+            attempts = _Attempts.from_cursor(context.cursor, " ".join(f"{name}:{rules[name]}" for name in outdated))
+        elif len(not_loaded) > _FAR_BEHIND:
+            reason = f"more than {_FAR_BEHIND} captures are not loaded"
+            attempts = _Attempts.from_cursor(context.cursor, not_loaded[0])
+        else:
+            context.update_cursor("")
+            return dg.SkipReason("every table is built by the rule of now")
+        if context.instance.get_runs_count(dg.RunsFilter(job_name=REBUILD, statuses=UNFINISHED)):
+            return dg.SkipReason(f"{reason}; a rebuild is in progress")
+        if attempts.is_paused(now):
+            if attempts.is_exhausted:
+                raise RebuildFailedError(reason, attempts.attempts, attempts.not_before)
+            return dg.SkipReason(f"{reason}; the next attempt is at {attempts.not_before}")
+        context.update_cursor(attempts.next(now))
+        return dg.RunRequest()
+
+    return rebuild_sensor
 
 
 def reports_sensor(context: dg.SensorEvaluationContext, warehouse_database: DatabaseResource) -> _Request:

@@ -12,4 +12,5 @@ LOAD_OP = f"{WAREHOUSE}__load"
 
 ETL = "etl"
 REPLAY = "replay"
+REBUILD = "rebuild"
 REPORT = "report"

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from etl_assets.adapters.object_store import Bucket
@@ -118,7 +118,7 @@ class Capture:
     tables: Mapping[str, LiveTable] = field(default_factory=dict)
     full_tables: Mapping[str, str] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Its partition and time."""
         return f"{self.partition}/{key_timestamp(self.captured_at)}"

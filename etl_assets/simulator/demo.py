@@ -11,6 +11,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from textwrap import indent
@@ -18,25 +19,29 @@ from time import monotonic
 
 import dagster as dg
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import yaml
 
 from etl_assets.adapters.postgres import connect
 from etl_assets.adapters.settings import Variable
 from etl_assets.catalog.partitions import ETL_POOL
-from etl_assets.catalog.stages import ETL, REPORT, REPORTS, WAREHOUSE
-from etl_assets.definitions import defs
+from etl_assets.catalog.stages import ETL, LOAD_OP, REBUILD, REPORT, REPORTS, WAREHOUSE
+from etl_assets.definitions import definitions, defs
 from etl_assets.reports.answers import answer_reports
 from etl_assets.reports.report import label, load_reports, text_table
 from etl_assets.simulator import postgres
 from etl_assets.simulator.activity import Totesys, create_schema
 from etl_assets.transformation import STAR_TABLES
+from etl_assets.transformation.facts import fact_sales_order
+from etl_assets.transformation.star_table import ColumnOf
 
 _FOLDER = Path(".demo")
 _POSTGRES = _FOLDER / "postgres"
 _DAGSTER = _FOLDER / "dagster"
 _BUCKETS = _FOLDER / "buckets"
 _PAGE = _FOLDER / "reports.html"
-_TOTESYS, _WAREHOUSE = "totesys", "warehouse"
+_TOTESYS, _WAREHOUSE, _COPY = "totesys", "warehouse", "warehouse_copy"
 _DAGSTER_YAML = Path(__file__).parents[2] / "deploy" / "dagster.yaml"
 _PRINTED_REPORTS = ("payments_due", "order_changes")
 _MAX_PRINTED_ROWS = 6
@@ -73,7 +78,10 @@ def demo(years: int = 2, days: int = 3) -> None:
         with _progress("creating the reports"):
             defs.resolve_job_def(REPORT).execute_in_process(instance=instance, run_config=_QUIET)
             shutil.copy(max((_BUCKETS / "transformation" / REPORTS).iterdir()), _PAGE)
+        with _progress("adding a derived column to the history, on a copy of the warehouse"):
+            recomputed, seconds = _add_total_amount(server, instance)
         _print_warehouse(server.url(_WAREHOUSE), load_seconds)
+    print(f"\nThe derived column total_amount was added to {recomputed:,} versions of sales orders in {seconds:.1f} s.")
     print(f"\nDone in {monotonic() - started:.0f} s.")
     print(f"Captures and star tables: {_BUCKETS}")
     print(f"All reports and charts on one page: {_PAGE.resolve().as_uri()}")
@@ -133,11 +141,36 @@ def _run_etl(instance: dg.DagsterInstance, load_seconds: defaultdict[str, float]
         assert job.partitions_def
         window = job.partitions_def.get_last_partition_key()
         result = job.execute_in_process(partition_key=window, instance=instance, run_config=_QUIET)
-    for event in result.asset_materializations_for_node(WAREHOUSE):
+    for event in result.asset_materializations_for_node(LOAD_OP):
         for phase in ("seconds_read", "seconds_write"):
             seconds = event.metadata[phase].value
             assert isinstance(seconds, float)
             load_seconds[event.asset_key.path[-1]] += seconds
+
+
+def _with_total_amount(sales_order: pd.DataFrame) -> pd.DataFrame:
+    rows = fact_sales_order(sales_order)
+    return rows.assign(total_amount=rows["units_sold"] * rows["unit_price"])
+
+
+def _add_total_amount(server: postgres.Server, instance: dg.DagsterInstance) -> tuple[int, float]:
+    """Rebuild sales orders with a derived column in a copy of the warehouse. Return versions changed, and seconds."""
+    origins = tuple(ColumnOf("sales_order", column) for column in ("units_sold", "unit_price"))
+    changed = replace(
+        fact_sales_order,
+        columns=fact_sales_order.columns.append(pa.field("total_amount", pa.decimal128(21, 2), nullable=False)),
+        derived_from={**fact_sales_order.derived_from, "total_amount": origins},
+        transform=_with_total_amount,
+    )
+    stars = tuple(changed if star is fact_sales_order else star for star in STAR_TABLES)
+    started = monotonic()
+    os.environ[Variable.WAREHOUSE_DATABASE_URL] = server.create_database(_COPY, template=_WAREHOUSE)
+    job = definitions(star_tables=stars).resolve_job_def(REBUILD)
+    job.execute_in_process(instance=instance, run_config=_QUIET)
+    with connect(os.environ[Variable.WAREHOUSE_DATABASE_URL]) as copy:
+        [[rows]] = copy.run(f"SELECT count(total_amount) FROM {WAREHOUSE}.fact_sales_order")
+    os.environ[Variable.WAREHOUSE_DATABASE_URL] = server.url(_WAREHOUSE)
+    return rows, monotonic() - started
 
 
 def _print_warehouse(url: str, load_seconds: Mapping[str, float]) -> None:

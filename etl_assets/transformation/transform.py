@@ -31,6 +31,7 @@ from etl_assets.transformation.parquet_files import (
 )
 from etl_assets.transformation.repeated_keys import CapturedKey, SeenKeys, keys_of_rejected, reject_repeated
 from etl_assets.transformation.star_table import StarTable
+from etl_assets.transformation.unchanged_rows import LatestRows
 
 Inputs: TypeAlias = Mapping[str, ValidatedRows]
 """The rows that a star table is made from, by the name of their table."""
@@ -135,13 +136,15 @@ def transform_captures(
     done: Callable[[TransformStats], None],
     *,
     rule: str | None = None,
+    only_changed: bool = False,
 ) -> StarBatches:
     """Return the batches of captures of any partitions, oldest first, in memory that does not grow with their number.
 
     Inputs that are star tables have one file, of these captures, in their folder. `done` gets what was observed of some
-    whole captures at a time, each capture once. Otherwise this is `transform_partition`.
+    whole captures at a time, each capture once. With `only_changed`, rows of a star table made from star tables are
+    left out if they are as in the capture before (`LatestRows`). Otherwise this is `transform_partition`.
     """
-    return _star_batches(star, inputs, None, [*_chunks(inputs, captures)], done, rule)
+    return _star_batches(star, inputs, None, [*_chunks(inputs, captures)], done, rule, only_changed=only_changed)
 
 
 def _open_stars(
@@ -182,6 +185,8 @@ def _star_batches(
     chunks: Sequence[_Chunk],
     done: Callable[[TransformStats], None],
     rule: str | None,
+    *,
+    only_changed: bool = False,
 ) -> StarBatches:
     ids = frozenset[str]().union(*(chunk.ids for chunk in chunks))
     unobserved = {*range(len(chunks))}
@@ -196,14 +201,14 @@ def _star_batches(
 
     def results(repeated: Set[CapturedKey]) -> Iterator[ValidatedRows]:
         found = set(repeated)
-        stats = TransformStats(star)
+        stats, latest = TransformStats(star), LatestRows(star)
         for number, batch in read_ahead(read()):
             stats.clock.lap("read")
             if batch is not None:
                 result = transform(star, batch, repeated, first_position=stats.input_rows)
                 stats.observe(batch, result)
                 stats.clock.lap("transform")
-                yield result
+                yield latest.changed(result) if only_changed else result
                 stats.clock.lap("write")
                 continue
             if stats.keys.repeated <= repeated and number in unobserved:

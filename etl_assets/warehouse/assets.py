@@ -9,18 +9,19 @@ from typing import Any
 import dagster as dg
 
 from etl_assets.adapters.metrics import publish_load
-from etl_assets.adapters.postgres import Connection, transaction
+from etl_assets.adapters.postgres import Connection
 from etl_assets.adapters.resources import BucketResource, DatabaseResource
 from etl_assets.catalog.metadata import lineage_markdown, masked_rejection, preview, table_metadata
 from etl_assets.catalog.partitions import ETL_POOL, MAX_PARTITIONS_PER_RUN
 from etl_assets.catalog.retries import RETRY_OUTAGES, permanent_errors_not_retried
-from etl_assets.catalog.stages import LOAD_OP, TOTESYS, TRANSFORMATION, WAREHOUSE
+from etl_assets.catalog.stages import LOAD_OP, REBUILD, TOTESYS, TRANSFORMATION, WAREHOUSE
 from etl_assets.ingestion.manifest import Capture, list_partition
 from etl_assets.schema.rows import PREVIEW_ROWS
 from etl_assets.schema.table import Catalog
+from etl_assets.transformation.code_version import rule_versions
 from etl_assets.transformation.parquet_files import StarFile, StarRows
 from etl_assets.transformation.star_table import StarTable, source_lineage
-from etl_assets.warehouse.audit import audit
+from etl_assets.warehouse.audit import audit_tables
 from etl_assets.warehouse.checks import NO_REJECTED_ROWS, LoadedTable, checks_of
 from etl_assets.warehouse.loader import Load, TableLoad, load
 from etl_assets.warehouse.quarantine import QuarantinedRow
@@ -36,6 +37,7 @@ def warehouse_assets(
 ) -> dg.AssetsDefinition:
     """Build the warehouse assets."""
     keys = {star.name: dg.AssetKey([WAREHOUSE, star.name]) for star in catalog.stars}
+    rules = rule_versions(catalog)
 
     @dg.multi_asset(
         name=LOAD_OP,
@@ -58,11 +60,10 @@ def warehouse_assets(
         with permanent_errors_not_retried(), warehouse_database.connect() as connection:
             for partition in context.partition_keys:
                 captures = list_partition(ingestion_bucket.open(), partition)
-                loaded = _load_partition(context, connection, catalog, star_rows, partition, captures)
+                loaded = _load_partition(context, connection, catalog, rules, star_rows, partition, captures)
                 loads.append(loaded.tables)
                 _log_load(context, catalog, partition, captures, loaded)
-            with transaction(connection, snapshot=True):
-                audits = {star.name: audit(connection, star, catalog.references(star)) for star in catalog.stars}
+            audits = audit_tables(connection, catalog, loaded.up_to_date)
         for star in catalog.stars:
             table = LoadedTable([tables[star.name] for tables in loads], audits[star.name])
             yield dg.MaterializeResult(asset_key=keys[star.name])
@@ -98,6 +99,7 @@ def _load_partition(
     context: dg.AssetExecutionContext,
     connection: Connection,
     catalog: Catalog[StarTable],
+    rules: Mapping[str, str],
     star_rows: Mapping[str, StarRows],
     partition: str,
     captures: Sequence[Capture],
@@ -108,7 +110,7 @@ def _load_partition(
         files: dict[str, StarFile] = {
             name: stack.enter_context(rows.open(partition, ids)) for name, rows in star_rows.items()
         }
-        loaded = load(connection, catalog, captures, files)
+        loaded = load(connection, catalog, rules, captures, files)
         for star in catalog.stars:
             table = loaded.tables[star.name]
             first = next(files[star.name].rows.iter_batches(PREVIEW_ROWS, use_threads=False), None)
@@ -140,6 +142,11 @@ def _log_load(
     context.log.info(f"loaded {len(loaded.new_captures)} captures, {rows} rows", extra={"rows": rows})
     if loaded.ungranted:
         context.log.warning(loaded.ungranted)
+    if loaded.outdated:
+        context.log.warning(
+            f"nothing was loaded into {', '.join(loaded.outdated)}: the rule has changed, and history is of the rule "
+            f"before; the job {REBUILD} builds it anew, with these captures"
+        )
     for name, table in loaded.tables.items():
         if table.read or table.changed:
             context.log.info(

@@ -1,10 +1,11 @@
 """Rules that hold for the warehouse tables, whoever has written to them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
-from etl_assets.adapters.postgres import Connection, column_list, join_condition, quote_identifier
+from etl_assets.adapters.postgres import Connection, column_list, join_condition, quote_identifier, transaction
 from etl_assets.schema.columns import CAPTURED_AT
+from etl_assets.schema.table import Catalog
 from etl_assets.transformation.star_table import StarTable
 from etl_assets.warehouse.ddl import DELETED, current, relation
 from etl_assets.warehouse.quarantine import outstanding
@@ -22,10 +23,19 @@ class Audit:
     not_current: of the newest facts, those that the `_current` view lacks, repeats, or has although they are deleted.
     """
 
-    outstanding: int
-    duplicates: int
-    dangling: int
-    not_current: int
+    outstanding: int = 0
+    duplicates: int = 0
+    dangling: int = 0
+    not_current: int = 0
+
+
+def audit_tables(connection: Connection, catalog: Catalog[StarTable], names: Container[str]) -> dict[str, Audit]:
+    """Return by star table how many rows break a rule, as of one snapshot. Only those named are looked at."""
+    with transaction(connection, snapshot=True):
+        return {
+            star.name: audit(connection, star, catalog.references(star)) if star.name in names else Audit()
+            for star in catalog.stars
+        }
 
 
 def audit(connection: Connection, star: StarTable, references: Mapping[str, StarTable]) -> Audit:

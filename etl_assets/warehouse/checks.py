@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import dagster as dg
+
 from etl_assets.catalog.checks import Check
+from etl_assets.catalog.stages import REBUILD
 from etl_assets.transformation.star_table import StarTable
 from etl_assets.warehouse.audit import Audit
 from etl_assets.warehouse.loader import TableLoad
@@ -27,6 +30,14 @@ NO_REJECTED_ROWS = Check[LoadedTable](
 
 _CHECKS = (
     NO_REJECTED_ROWS,
+    Check[LoadedTable](
+        name="rule_is_current",
+        description="The table was built by the rule of now. If not, its history is of the rule before, and nothing is "
+        f"loaded into it until the job `{REBUILD}` has built it anew.",
+        metadata_key="loads_waiting",
+        count=lambda table: sum(load.outdated for load in table.loads),
+        severity=dg.AssetCheckSeverity.WARN,
+    ),
     Check[LoadedTable](
         name="no_missed_changes",
         description="A full capture found nothing that the captures before it had missed.",

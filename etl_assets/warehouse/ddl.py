@@ -23,35 +23,54 @@ LOADS, REJECTED, PENDING, TABLES = (f"{WAREHOUSE}.{name}" for name in ("loads", 
 # Name in a warehouse of an older release → name now.
 _RENAMED = {"waiting": "pending", "waiting_pkey": "pending_pkey"}
 
-# By table, its columns and its comment.
+# By table, its columns, its key and its comment.
 _BOOKKEEPING = {
     "loads": (
-        f"""capture text PRIMARY KEY,
-            captured_at timestamp NOT NULL UNIQUE,
-            previous text REFERENCES {LOADS},
-            full_capture boolean NOT NULL,
-            changed jsonb NOT NULL DEFAULT '{{}}',
-            repaired jsonb NOT NULL DEFAULT '{{}}',
-            loaded_at timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'UTC')""",
+        {
+            "capture": "text",
+            "captured_at": "timestamp NOT NULL UNIQUE",
+            "previous": f"text REFERENCES {LOADS}",
+            "full_capture": "boolean NOT NULL",
+            "changed": "jsonb NOT NULL DEFAULT '{}'",
+            "repaired": "jsonb NOT NULL DEFAULT '{}'",
+            "loaded_at": "timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'UTC')",
+        },
+        ("capture",),
         "The captures of totesys that are loaded, each after its predecessor.",
     ),
     "rejected": (
-        """star_table text, source_table text, key jsonb, "column" text,
-            captured_at timestamp NOT NULL, value text, reason text NOT NULL, "row" text NOT NULL,
-            PRIMARY KEY (star_table, source_table, key, "column")""",
+        {
+            "star_table": "text",
+            "source_table": "text",
+            "key": "jsonb",
+            "column": "text",
+            "captured_at": "timestamp NOT NULL",
+            "value": "text",
+            "reason": "text NOT NULL",
+            "row": "text NOT NULL",
+        },
+        ("star_table", "source_table", "key", "column"),
         "The latest version of each row that does not fit its declaration. "
         "A row is removed when it has been corrected in totesys and captured again.",
     ),
     "pending": (
-        """star_table text, key jsonb, captured_at timestamp,
-            "column" text NOT NULL, value text NOT NULL, referenced text NOT NULL, "row" jsonb NOT NULL,
-            PRIMARY KEY (star_table, key, captured_at)""",
+        {
+            "star_table": "text",
+            "key": "jsonb",
+            "captured_at": "timestamp",
+            "column": "text NOT NULL",
+            "value": "text NOT NULL",
+            "referenced": "text NOT NULL",
+            "row": "jsonb NOT NULL",
+        },
+        ("star_table", "key", "captured_at"),
         "Versions of rows that reference a dimension row that is not in the warehouse. "
         "They are loaded when it arrives.",
     ),
     "tables": (
-        "star_table text PRIMARY KEY, rule text, built_at timestamp, views text",
-        "By which rule each star table was built, and when.",
+        {"star_table": "text", "rule": "text", "built_at": "timestamp", "views": "text"},
+        ("star_table",),
+        "By which version of its rule each star table was built, and when (UTC).",
     ),
 }
 
@@ -76,6 +95,30 @@ def history(star: StarTable) -> str:
     return qualified(f"{star.name}_history")
 
 
+def create_bookkeeping(connection: Connection) -> None:
+    """Create the schema and the bookkeeping tables, or what is missing in those of an older release."""
+    live: dict[str, set[str]] = {}
+    for name, column in connection.run(
+        """SELECT c.relname::text, a.attname::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+           WHERE c.relnamespace = to_regnamespace(:schema) AND c.relname = ANY(:names) AND a.attnum > 0""",
+        schema=WAREHOUSE,
+        names=[*_BOOKKEEPING, *_RENAMED],
+    ):
+        live.setdefault(name, set()).add(column)
+    if not live:
+        connection.run(f"CREATE SCHEMA IF NOT EXISTS {WAREHOUSE}")
+    for name in live.keys() & _RENAMED.keys():  # tables and indexes alike
+        connection.run(f"ALTER TABLE {qualified(name)} RENAME TO {quote_identifier(_RENAMED[name])}")
+    live = {_RENAMED.get(name, name): columns for name, columns in live.items()}
+    for name, (columns, key, _) in _BOOKKEEPING.items():
+        definitions = {column: f"{quote_identifier(column)} {definition}" for column, definition in columns.items()}
+        if name not in live:
+            parts = ", ".join([*definitions.values(), f"PRIMARY KEY ({column_list(key)})"])
+            connection.run(f"CREATE TABLE {qualified(name)} ({parts})")
+        for column in definitions.keys() - live.get(name, definitions.keys()):
+            connection.run(f"ALTER TABLE {qualified(name)} ADD COLUMN {definitions[column]}")
+
+
 def create_missing(
     connection: Connection, stars: Sequence[StarTable], unchecked: Set[str] = frozenset()
 ) -> list[StarTable]:
@@ -97,16 +140,11 @@ def create_missing(
             "SELECT relname::text FROM pg_class WHERE relnamespace = to_regnamespace(:schema)", schema=WAREHOUSE
         )
     }
-    if not existing:
-        connection.run(f"CREATE SCHEMA IF NOT EXISTS {WAREHOUSE}")
-    for name in existing & _RENAMED.keys():
-        connection.run(f"ALTER TABLE {WAREHOUSE}.{name} RENAME TO {_RENAMED[name]}")  # tables and indexes alike
-    existing = {_RENAMED.get(name, name) for name in existing}
+    create_bookkeeping(connection)
     checked = [star for star in stars if star.name not in unchecked]
     expected = {star.name: _nullable(star.captured_columns) for star in checked if star.name in existing}
     schema_drift(connection, WAREHOUSE, WAREHOUSE, expected)
-    statements = {name: f"CREATE TABLE {WAREHOUSE}.{name} ({columns})" for name, (columns, _) in _BOOKKEEPING.items()}
-    statements |= {star.name: table_statement(star) for star in checked}
+    statements = {star.name: table_statement(star) for star in checked}
     for star in checked:
         statements |= view_statements(view_queries(star, view_columns(star)))
     for name, statement in statements.items():
@@ -294,7 +332,7 @@ def comment_statement(name: str, column: str | None, text: str, *, is_view: bool
 def _set_comments(connection: Connection, stars: Sequence[StarTable]) -> None:
     """Set the comments on tables, views and columns where they differ."""
     views = {name for star in stars for name in view_columns(star)}
-    expected: dict[tuple[str, str | None], str] = {(name, None): text for name, (_, text) in _BOOKKEEPING.items()}
+    expected: dict[tuple[str, str | None], str] = {(name, None): text for name, (*_, text) in _BOOKKEEPING.items()}
     for star in stars:
         expected |= comments(star)
     for place, existing in live_comments(connection).items():

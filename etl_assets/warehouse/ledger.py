@@ -1,6 +1,6 @@
-"""`warehouse.loads`: which captures are loaded, and how many rows each changed."""
+"""`warehouse.loads`: which captures are loaded, and how many rows each changed; `warehouse.tables`: by which rules."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from etl_assets.adapters.postgres import Connection
 from etl_assets.ingestion.manifest import Capture, partition_of
 from etl_assets.transformation.star_table import StarTable
-from etl_assets.warehouse.ddl import LOADS
+from etl_assets.warehouse.ddl import LOADS, TABLES
 
 
 class PredecessorNotLoadedError(Exception):
@@ -37,9 +37,11 @@ def latest_loaded(connection: Connection) -> str | None:
 
 
 def latest_change(connection: Connection) -> datetime | None:
-    """Return the time (UTC, naive) of the latest capture that changed a star table, or None."""
-    captured_at: datetime | None = _latest(connection, "captured_at", "changed <> '{}'")
-    return captured_at
+    """Return the time (UTC, naive) when a star table was last changed by a load or built anew, or None."""
+    changed_at: datetime | None = _latest(connection, "loaded_at", "changed <> '{}'")
+    [[exists]] = connection.run("SELECT to_regclass(:tables) IS NOT NULL", tables=TABLES)
+    [[built_at]] = connection.run(f"SELECT max(built_at) FROM {TABLES}") if exists else [[None]]
+    return max(filter(None, (changed_at, built_at)), default=None)
 
 
 def _latest(connection: Connection, column: str, condition: str) -> Any:
@@ -60,52 +62,104 @@ def latest_loads(connection: Connection) -> dict[str, LatestLoad]:
     return {star: LatestLoad(*load) for star, *load in rows}
 
 
+def loaded_captures(connection: Connection) -> set[str]:
+    """Return the ids of all loaded captures."""
+    [[exists]] = connection.run("SELECT to_regclass(:loads) IS NOT NULL", loads=LOADS)
+    return {id_ for [id_] in connection.run(f"SELECT capture FROM {LOADS}")} if exists else set()
+
+
 def record_captures(connection: Connection, captures: Sequence[Capture]) -> list[Capture]:
     """Record captures as loaded, oldest first, and return those that were not recorded yet.
 
     Raises:
         PredecessorNotLoadedError: the predecessor of a capture is not loaded.
     """
+    ids = {id_ for capture in captures for id_ in (capture.id, capture.previous) if id_}
+    loaded = {
+        id_ for [id_] in connection.run(f"SELECT capture FROM {LOADS} WHERE capture = ANY(:ids)", ids=sorted(ids))
+    }
     new_captures = []
     for capture in captures:
-        if capture.previous and not connection.run(
-            f"SELECT 1 FROM {LOADS} WHERE capture = :previous", previous=capture.previous
-        ):
+        if capture.previous and capture.previous not in loaded:
             raise PredecessorNotLoadedError(capture, capture.previous)
+        if capture.id not in loaded:
+            loaded.add(capture.id)
+            new_captures.append(capture)
+    if new_captures:
         connection.run(
             f"""INSERT INTO {LOADS} (capture, captured_at, previous, full_capture)
-                VALUES (:capture, :captured_at, :previous, :full_capture)
-                ON CONFLICT (capture) DO NOTHING""",
-            capture=capture.id,
-            captured_at=capture.captured_at,
-            previous=capture.previous,
-            full_capture=capture.full,
+                SELECT * FROM unnest(CAST(:captures AS text[]), CAST(:times AS timestamp[]),
+                                     CAST(:previous AS text[]), CAST(:full AS boolean[]))""",
+            captures=[capture.id for capture in new_captures],
+            times=[capture.captured_at for capture in new_captures],
+            previous=[capture.previous for capture in new_captures],
+            full=[capture.full for capture in new_captures],
         )
-        if connection.row_count:
-            new_captures.append(capture)
     return new_captures
 
 
-def record_rows(connection: Connection, column: str, star: StarTable, captured_at: datetime, rows: int) -> None:
-    """Add to the number of rows `changed` or `repaired` by a capture, so that a rerun can report them."""
-    if rows:
+def record_rows(connection: Connection, column: str, star: StarTable, rows: Mapping[datetime, int]) -> None:
+    """Add to the numbers of rows `changed` or `repaired`, by time of capture, so that a rerun can report them."""
+    if rows := {captured_at: count for captured_at, count in rows.items() if count}:
         connection.run(
             f"""UPDATE {LOADS}
                 SET {column} = {column} || jsonb_build_object(
-                    CAST(:star AS text), coalesce(CAST({column} ->> :star AS bigint), 0) + CAST(:rows AS bigint))
-                WHERE captured_at = CAST(:captured_at AS timestamp)""",
+                    CAST(:star AS text), coalesce(CAST({column} ->> :star AS bigint), 0) + count)
+                FROM unnest(CAST(:times AS timestamp[]), CAST(:counts AS bigint[])) AS rows (captured_at, count)
+                WHERE loads.captured_at = rows.captured_at""",
             star=star.name,
-            rows=rows,
-            captured_at=captured_at,
+            times=list(rows),
+            counts=list(rows.values()),
         )
 
 
-def repaired_rows(connection: Connection, star: StarTable, captured_at: datetime) -> int:
-    """Return the number of rows that a capture repaired, as recorded."""
+def forget_changed(connection: Connection, star: StarTable) -> None:
+    """Forget how many rows of a table each capture changed."""
+    connection.run(
+        f"UPDATE {LOADS} SET changed = changed - CAST(:star AS text) WHERE jsonb_exists(changed, :star)", star=star.name
+    )
+
+
+def count_repaired(connection: Connection, star: StarTable, times: Sequence[datetime]) -> int:
+    """Return the number of rows that captures repaired, as recorded."""
     [[rows]] = connection.run(
-        f"""SELECT coalesce(CAST(repaired ->> :star AS integer), 0) FROM {LOADS}
-            WHERE captured_at = CAST(:captured_at AS timestamp)""",
+        f"""SELECT coalesce(sum(CAST(repaired ->> :star AS integer)), 0) FROM {LOADS}
+            WHERE captured_at = ANY(CAST(:times AS timestamp[]))""",
         star=star.name,
-        captured_at=captured_at,
+        times=times,
     )
     return int(rows)
+
+
+def rules_of_tables(connection: Connection) -> dict[str, str]:
+    """Return by star table of the warehouse the version of the rule that it was built by, if that is known."""
+    [[exists]] = connection.run("SELECT to_regclass(:tables) IS NOT NULL", tables=TABLES)
+    rows = connection.run(f"SELECT star_table, rule FROM {TABLES} WHERE rule IS NOT NULL") if exists else []
+    return dict(rows)
+
+
+def outdated_tables(connection: Connection, rules: Mapping[str, str]) -> list[str]:
+    """Return the star tables that were built by another version of their rule, or that history is not loaded into yet.
+
+    There are none as long as nothing is loaded.
+    """
+    if latest_loaded(connection) is None:
+        return []
+    built_by = rules_of_tables(connection)
+    return [name for name, rule in rules.items() if built_by.get(name) != rule]
+
+
+def record_rules(connection: Connection, rules: Mapping[str, str]) -> None:
+    """Record by which version of its rule each of these star tables is built."""
+    connection.run(
+        f"""INSERT INTO {TABLES} AS known (star_table, rule, built_at)
+            SELECT *, now() AT TIME ZONE 'UTC' FROM unnest(CAST(:stars AS text[]), CAST(:rules AS text[]))
+            ON CONFLICT (star_table) DO UPDATE SET rule = excluded.rule, built_at = excluded.built_at""",
+        stars=list(rules),
+        rules=list(rules.values()),
+    )
+
+
+def forget_rules(connection: Connection, stars: Iterable[str]) -> None:
+    """Forget by which version of its rule each of these star tables is built: it is to be rebuilt."""
+    connection.run(f"UPDATE {TABLES} SET rule = NULL WHERE star_table = ANY(:stars)", stars=list(stars))

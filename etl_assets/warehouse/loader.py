@@ -1,52 +1,48 @@
-"""The load: one transaction that takes the captures of a partition, oldest first. Loading is idempotent.
+"""The load: one transaction that takes captures, those of a partition or all, oldest first. Loading is idempotent.
 
-Each table goes through the same steps: stage its file, and release the pending versions whose references have arrived;
-then, capture by capture, stage tombstones, update the quarantine, merge and count.
+Each table goes through the same steps: stage the files, and the pending versions; stage tombstones; hold what refers to
+rows that are not there; merge the versions that are new; update the quarantine.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 from time import monotonic
-
-import pyarrow as pa
+from typing import Any
 
 from etl_assets.adapters import postgres
-from etl_assets.adapters.postgres import Connection, StatementRefusedError, column_list
+from etl_assets.adapters.postgres import Connection, StatementRefusedError, join_condition
 from etl_assets.ingestion.manifest import Capture
 from etl_assets.schema.columns import CAPTURED_AT
-from etl_assets.schema.errors import PermanentError
 from etl_assets.schema.table import Catalog, referenced_first
-from etl_assets.schema.validation import Rejection, rejections
 from etl_assets.transformation.parquet_files import StarFile
 from etl_assets.transformation.star_table import StarTable
-from etl_assets.warehouse import quarantine
-from etl_assets.warehouse.ddl import (
-    DELETED,
-    PENDING,
-    REJECTED,
-    add_foreign_keys,
-    create_missing,
-    current,
-    relation,
-    ungranted,
+from etl_assets.warehouse import history, quarantine
+from etl_assets.warehouse.ddl import PENDING, REJECTED, add_foreign_keys, create_missing, current, relation, ungranted
+from etl_assets.warehouse.history import staged, staged_rejected
+from etl_assets.warehouse.ledger import (
+    count_repaired,
+    forget_changed,
+    outdated_tables,
+    record_captures,
+    record_rows,
+    record_rules,
+    rules_of_tables,
 )
-from etl_assets.warehouse.history import OF_CAPTURE, merge, stage_tombstones, staged, staged_rejected
-from etl_assets.warehouse.ledger import record_captures, record_rows, repaired_rows
+from etl_assets.warehouse.quarantine import References
+from etl_assets.warehouse.staging import StagedRows
 
 _LOCK = "totesys ETL: load"  # PostgreSQL hashes it into the key of an advisory lock.
-_BATCH_ROWS = 64 * 1024
-_MAX_REFUSED_ROWS = 1_000
 
 
-class RowsRefusedError(PermanentError):
-    """The warehouse refuses too many rows of a table: its rule is wrong, not they."""
+class OutdatedFileError(Exception):
+    """A file was made by another version of a star table's rule; another run may be about to make it again."""
 
-    def __init__(self, star: StarTable, refusal: StatementRefusedError) -> None:
+    def __init__(self, star_table: str, partition: str) -> None:
         super().__init__(
-            f"the warehouse refuses more than {_MAX_REFUSED_ROWS:,} rows of {star.name}: {refusal.summary}. Drop or "
-            "correct the constraint or trigger. Nothing is lost: the captures are kept, and catch_up loads them"
+            f"transformation/{star_table} of partition {partition} was made by another version of its rule: "
+            "materialize transformation/* of this partition first"
         )
 
 
@@ -60,6 +56,7 @@ class TableLoad:
     repaired: rows changed by full captures that were requested to find missed changes.
     quarantined: rows that these captures added or changed, and that are not loaded.
     unmatched: missing or surplus rows of a fact, compared with what was captured.
+    outdated: whether nothing was loaded, because the table was built by another version of its rule.
     seconds_read, seconds_write: for staging the file, and for merging it.
     """
 
@@ -69,6 +66,7 @@ class TableLoad:
     repaired: int = 0
     quarantined: Sequence[quarantine.QuarantinedRow] = ()
     unmatched: int = 0
+    outdated: bool = False
     seconds_read: float = 0
     seconds_write: float = 0
 
@@ -81,49 +79,110 @@ class Load:
     new_captures: Sequence[Capture]
     ungranted: str | None
 
+    @property
+    def outdated(self) -> list[str]:
+        """The tables that nothing was loaded into, because they were built by another version of their rule."""
+        return [name for name, table in self.tables.items() if table.outdated]
+
+    @property
+    def up_to_date(self) -> list[str]:
+        """The other tables."""
+        return [name for name, table in self.tables.items() if not table.outdated]
+
+
+@dataclass(frozen=True)
+class TableInput:
+    """What is to be loaded into a star table: captures, oldest first, and the files that have their rows.
+
+    replaces: whether this is all that the table is to have.
+    staged: rows that are staged already, of other files.
+    is_emptied: whether the rows of the table have been deleted.
+    """
+
+    captures: Sequence[Capture]
+    files: Sequence[StarFile]
+    replaces: bool = False
+    staged: StagedRows | None = None
+    is_emptied: bool = False
+
+
+def lock(connection: Connection) -> None:
+    """Wait until no other load is in progress, and keep others waiting until the transaction ends."""
+    connection.run("SELECT pg_advisory_xact_lock(hashtextextended(:lock, 0))", lock=_LOCK)
+
 
 def load(
-    connection: Connection, catalog: Catalog[StarTable], captures: Sequence[Capture], files: Mapping[str, StarFile]
+    connection: Connection,
+    catalog: Catalog[StarTable],
+    rules: Mapping[str, str],
+    captures: Sequence[Capture],
+    files: Mapping[str, StarFile],
 ) -> Load:
     """Load captures, oldest first, from the files of their star tables, in one transaction.
+
+    `rules` are the versions of the rules of the star tables. Nothing is loaded into a table that was built by another:
+    it waits to be rebuilt.
+
+    Raises:
+        PredecessorNotLoadedError: the predecessor of a capture is not loaded.
+        OutdatedFileError: a file was made by another version of its rule.
+        SchemaMismatchError: a table of the warehouse does not match its declaration.
+        DatabaseUnavailableError: the warehouse is down, or a table stays locked.
+    """
+    with postgres.transaction(connection):
+        lock(connection)
+        outdated = outdated_tables(connection, rules)
+        inputs = {name: TableInput(captures, [files[name]]) for name in files if name not in outdated}
+        for name in inputs:
+            if captures and files[name].rule != rules[name]:
+                raise OutdatedFileError(name, captures[0].partition)
+        return load_tables(connection, catalog, rules, captures, inputs)
+
+
+def load_tables(
+    connection: Connection,
+    catalog: Catalog[StarTable],
+    rules: Mapping[str, str],
+    captures: Sequence[Capture],
+    inputs: Mapping[str, TableInput],
+) -> Load:
+    """Load the input of each star table that has one, in the current transaction, and record captures as loaded.
 
     Raises:
         PredecessorNotLoadedError: the predecessor of a capture is not loaded.
         SchemaMismatchError: a table of the warehouse does not match its declaration.
-        DatabaseUnavailableError: the warehouse is down, or a table stays locked.
     """
-    loads_by_table: dict[str, TableLoad] = {}
-    with postgres.transaction(connection):
-        connection.run("SELECT pg_advisory_xact_lock(hashtextextended(:lock, 0))", lock=_LOCK)
-        stars = referenced_first(catalog.stars)
-        created = create_missing(connection, stars)
-        new_captures = record_captures(connection, captures)
-        for star in stars:
+    stars = referenced_first(catalog.stars)
+    created = create_missing(connection, stars, unchecked={star.name for star in stars} - set(inputs))
+    new_captures = record_captures(connection, captures)
+    loaders: dict[str, _TableLoader] = {}
+    tables = {star.name: TableLoad(outdated=True) for star in stars}
+    for star in stars:
+        if star.name in inputs:
+            references = catalog.references(star)
+            shrinking = {name for name, loader in loaders.items() if loader.is_shrinking}
             source, *_ = star.inputs(catalog.stars)
-            loads_by_table[star.name] = _TableLoader(
+            loaders[star.name] = _TableLoader(
                 connection,
                 star,
-                catalog.references(star),
-                files[star.name],
-                {capture.captured_at: capture for capture in captures},
+                References(references, shrinking & {to.name for to in references.values()}),
+                inputs[star.name],
                 {capture.captured_at for capture in new_captures},
                 source,
-                _expected_rows(star, source, captures),
-                is_derived=source in files,
-                is_empty=star in created,
-            ).load()
-        for star in created:
-            add_foreign_keys(connection, star)  # nothing was merged into some
-        return Load(loads_by_table, new_captures, ungranted(connection))
-
-
-def _expected_rows(star: StarTable, source: str, captures: Sequence[Capture]) -> dict[datetime, int]:
-    """Return the number of rows that each capture has of a fact: those of its first input. Empty for a dimension."""
-    return {
-        capture.captured_at: capture.files[source].rows if source in capture.files else 0
-        for capture in captures
-        if star.keeps_every_version
-    }
+                is_derived=isinstance(catalog[source], StarTable),
+                is_created=star in created or inputs[star.name].is_emptied,
+            )
+            tables[star.name] = loaders[star.name].load()
+    for loader in reversed(loaders.values()):
+        loader.delete_surplus()
+    for star in created:
+        add_foreign_keys(connection, star)  # nothing was merged into some
+    built_by = rules_of_tables(connection)
+    record_rules(
+        connection,
+        {name: rules[name] for name, each in inputs.items() if each.replaces or built_by.get(name) != rules[name]},
+    )
+    return Load(tables, new_captures, ungranted(connection))
 
 
 @dataclass
@@ -135,191 +194,223 @@ class _TableLoader:
 
     connection: Connection
     star: StarTable
-    references: Mapping[str, StarTable]
-    file: StarFile
-    captures: Mapping[datetime, Capture]
+    references: References
+    input: TableInput
     new_captures: Set[datetime]
     source: str
-    expected_rows: Mapping[datetime, int]
     is_derived: bool
-    is_empty: bool
+    is_created: bool
+    _rows: StagedRows = field(init=False)
     has_pending: bool = False
-    has_rejected: bool = False
-    refused: int = 0
-    changed: int = 0
-    deleted: int = 0
+    is_shrinking: bool = False
+    touched: int = 0
+    changed: Counter[datetime] = field(default_factory=Counter)
+    deleted: Counter[datetime] = field(default_factory=Counter)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no version is loaded, or those that are do not count."""
+        return self.is_created or self.input.replaces
 
     def load(self) -> TableLoad:
-        connection, star, rejected = self.connection, self.star, self.file.rejected
-        has_full = any(capture.is_full(self.source) for capture in self.captures.values())
-        has_input = self.file.rows.metadata.num_rows or rejected.num_rows or has_full
-        self.has_pending = quarantine.has_rows(connection, PENDING, star)
-        if not has_input and not self.has_pending:
-            return TableLoad(unmatched=sum(self.expected_rows.values()))
-        started = monotonic()
-        quarantine.create_staged_rejected(connection, star)
-        quarantine.stage_rejected(connection, star, rejected)
-        read = self._stage()
-        unmatched = sum(abs(rows - self._count_staged(time)) for time, rows in self.expected_rows.items())
-        staged_at = monotonic()
-        self.has_rejected |= bool(rejected.num_rows) or quarantine.has_rows(connection, REJECTED, star)
-        released = quarantine.release(connection, star, self.references) if self.has_pending else []
-        for captured_at in sorted({*self.captures, *released}):
-            self._load_capture(captured_at, self.captures.get(captured_at))
-        repairs = [captured_at for captured_at, capture in self.captures.items() if capture.repairs]
-        repaired = sum(repaired_rows(connection, star, captured_at) for captured_at in repairs)
-        quarantined: list[quarantine.QuarantinedRow] = []
-        if self.has_rejected or self.has_pending:
-            for captured_at in self.captures:
-                quarantined += quarantine.quarantined_at(connection, star, captured_at)
-        latest = max(self.captures, default=None)
-        if latest in self.new_captures and latest in repairs and star.keeps_every_version:
-            rows, keys = self._count_rejected(latest)
-            unmatched += self._row_count_gap(self.expected_rows[latest] - (rows - keys))
-        seconds = (staged_at - started, monotonic() - staged_at)
-        return TableLoad(read, self.changed, self.deleted, repaired, quarantined, unmatched, *seconds)
-
-    def _stage(self) -> int:
-        """Copy the file into a temporary table, and return the number of rows."""
-        table, columns = staged(self.star), self.star.captured_columns.names
-        self.connection.run(
-            f"CREATE TEMPORARY TABLE {table} ON COMMIT DROP AS "
-            f"SELECT {column_list(columns)}, false AS {DELETED} FROM {relation(self.star)} WITH NO DATA"
-        )
-        self.connection.run(f"ALTER TABLE {table} ALTER {DELETED} SET DEFAULT false")
-        batches = partial(self.file.rows.iter_batches, _BATCH_ROWS, columns=columns, use_threads=False)
-        try:
-            with postgres.savepoint(self.connection):
-                rows = self.connection.copy_in(table, columns, postgres.csv_chunks(batches()))
-        except StatementRefusedError as refusal:
-            if not refusal.is_about_data:
-                raise
-            rows = sum(self._stage_storable(pa.Table.from_batches([batch])) for batch in batches())
-        self.connection.run(f"ANALYZE {table} ({column_list((*self.star.primary_key, CAPTURED_AT))})")
-        return rows
-
-    def _stage_storable(self, rows: pa.Table) -> int:
-        """Stage the rows that the warehouse can store, and reject the others. Return the number of all."""
-        columns = self.star.captured_columns.names
-        try:
-            with postgres.savepoint(self.connection):
-                return self.connection.copy_in(staged(self.star), columns, postgres.csv_chunks(rows.to_batches()))
-        except StatementRefusedError as refusal:
-            if rows.num_rows > 1:
-                half = rows.num_rows // 2
-                return self._stage_storable(rows.slice(0, half)) + self._stage_storable(rows.slice(half))
-            self._count_refused(refusal)
-            rejection = Rejection(0, self._unstorable_column(rows), f"cannot be stored: {refusal.summary}")
-            rejected = rejections(self.star.name, self.star.primary_key, rows, [rejection], first_position=0)
-            quarantine.stage_rejected(self.connection, self.star, rejected, refused=True)
-            return 1
-
-    def _unstorable_column(self, row: pa.Table) -> str:
-        """Return the column of a row whose value the warehouse cannot store."""
-        for name, value in row.to_pylist()[0].items():
-            try:
-                with postgres.savepoint(self.connection):
-                    self.connection.run("SELECT CAST(:value AS text)", value=None if value is None else str(value))
-            except StatementRefusedError:
-                return str(name)
-        return self.star.primary_key[0]
-
-    def _count_refused(self, refusal: StatementRefusedError) -> None:
-        self.refused += 1
-        self.has_rejected = True
-        if self.refused > _MAX_REFUSED_ROWS:
-            raise RowsRefusedError(self.star, refusal)
-
-    def _load_capture(self, captured_at: datetime, capture: Capture | None) -> None:
-        """Merge the staged versions of one time. Without a capture, these are released ones."""
         connection, star = self.connection, self.star
-        writes_tombstones = capture is not None and capture.is_full(self.source) and star.keeps_every_version
-        if writes_tombstones:
-            connection.run(stage_tombstones(star, self.has_pending), captured_at=captured_at)
-        try:
-            with postgres.savepoint(connection):
-                merged = self._merge(captured_at)
-        except StatementRefusedError as refusal:
-            if not refusal.is_about_data:
-                raise
-            self.has_pending |= quarantine.hold_unresolved(
-                connection, star, self.references, captured_at, self.has_pending
-            )
-            merged = self._merge_accepted(captured_at)
-        missed = merged
-        if self.has_rejected:
-            if capture and capture.repairs:
-                missed -= quarantine.count_corrected(connection, star, captured_at)
-            quarantine.clear_corrected(connection, star, captured_at)
-            if capture and captured_at in self.new_captures:
-                quarantine.record_rejected(connection, star, captured_at, is_full=capture.is_full(self.source))
-            elif self.refused:
-                quarantine.record_refused(connection, star, captured_at)
-        tombstones = self._count_tombstones(captured_at) if writes_tombstones else 0
-        self.is_empty = False
-        self.changed += merged
-        self.deleted += tombstones
-        record_rows(connection, "changed", star, captured_at, merged)
-        if capture and capture.repairs and not self.is_derived:
-            record_rows(connection, "repaired", star, captured_at, missed - tombstones)
+        captures = {capture.captured_at: capture for capture in self.input.captures}
+        expected = self._expected_rows()
+        full = [captured_at for captured_at, capture in captures.items() if capture.is_full(self.source)]
+        if self.input.replaces:
+            quarantine.forget_pending(connection, star)
+            forget_changed(connection, star)
+        self.has_pending = quarantine.has_rows(connection, PENDING, star)
+        files = [file for file in self.input.files if file.rows.metadata.num_rows or file.rejected.num_rows]
+        if not (files or self.input.staged or full or self.has_pending or self.references.shrinking):
+            return TableLoad(unmatched=sum(expected.values()))
+        rows = self._rows = self.input.staged or StagedRows(connection, star)
+        for file in files:
+            rows.add(file)
+        unmatched = self._count_unmatched(expected)
+        started = monotonic()
+        rows.has_rejected |= quarantine.has_rows(connection, REJECTED, star)
+        if self.has_pending:
+            quarantine.restage_pending(connection, star)
+        if full and star.keeps_every_version:
+            self._stage_tombstones(full)
+        if self.input.replaces and not self.is_created:
+            self._replace()
+        else:
+            self._merge()
+        if self.references.shrinking and not self.input.replaces:
+            self.touched += quarantine.hold_loaded(connection, star, self.references)
+        record_rows(connection, "changed", star, self.changed)
+        repairs = [captured_at for captured_at, capture in captures.items() if capture.repairs]
+        if repairs and not self.is_derived and not self.input.replaces:
+            self._record_repaired(repairs)
+        recorded = sorted(captures if self.input.replaces else self.new_captures & captures.keys())
+        if rows.has_rejected:
+            in_full = sorted({*full} & {*recorded})
+            quarantine.record_rejected(connection, star, recorded, in_full, replaces=self.input.replaces)
+        reported = sorted(self.new_captures & captures.keys()) if self.input.replaces else sorted(captures)
+        quarantined = quarantine.quarantined_at(connection, star, reported)
+        latest = max(captures, default=None)
+        if latest in self.new_captures and latest in repairs and star.keeps_every_version:
+            unmatched += self._row_count_gap(expected[latest] - self._count_unreadable(latest))
+        return TableLoad(
+            read=rows.read,
+            changed=self.touched,
+            deleted=self.deleted.total(),
+            repaired=count_repaired(connection, star, repairs) if repairs else 0,
+            quarantined=quarantined,
+            unmatched=unmatched,
+            seconds_read=rows.seconds,
+            seconds_write=monotonic() - started,
+        )
 
-    def _merge(self, captured_at: datetime, rows: Sequence[str] | None = None) -> int:
-        """Merge the staged versions of one time, or some `rows` of them. Return the number inserted or replaced.
+    def delete_surplus(self) -> None:
+        """Delete the rows that other tables might have referred to until now."""
+        if self.is_shrinking:
+            same = join_condition(self.star.primary_key, "present", "surplus")
+            self.connection.run(
+                f"DELETE FROM {relation(self.star)} present USING {history.surplus(self.star)} surplus WHERE {same}"
+            )
+
+    def _expected_rows(self) -> dict[datetime, int]:
+        """Return the number of rows that each capture has of a fact, by its first input. Empty for a dimension."""
+        return {
+            capture.captured_at: capture.files[self.source].rows if self.source in capture.files else 0
+            for capture in self.input.captures
+            if self.star.keeps_every_version
+        }
+
+    def _stage_tombstones(self, full: Sequence[datetime]) -> None:
+        captures = history.full_captures(self.star)
+        self.connection.run(history.create_full_captures(self.star), times=full)
+        self.connection.run(f"CREATE UNIQUE INDEX ON {captures} ({CAPTURED_AT})")
+        self.connection.run(f"ANALYZE {captures}")
+        self.connection.run(history.stage_tombstones(self.star, is_empty=self.is_empty))
+
+    @property
+    def _new_versions(self) -> Mapping[str, bool]:
+        one_capture = len(self.input.captures) == 1 and not self.has_pending
+        return {"is_empty": self.is_empty, "one_capture": one_capture}
+
+    def _merge(self) -> None:
+        """Merge the staged versions that are new.
 
         A new table gets its foreign keys after its first rows: checking all at once takes a tenth of the time.
-
-        Raises:
-            StatementRefusedError: a row breaks a constraint.
         """
-        statement = merge(self.star, self.has_pending, is_empty=self.is_empty, only_rows=rows is not None)
-        self.connection.run(statement, captured_at=captured_at, **({} if rows is None else {"rows": rows}))
-        merged = int(self.connection.row_count)
-        if self.is_empty:
-            add_foreign_keys(self.connection, self.star)
-        return merged
+        star, any_held = self.star, False
+        if self.has_pending:
+            any_held = quarantine.hold_unresolved(self.connection, star, self.references)
+        if not any_held:
+            try:
+                with postgres.savepoint(self.connection):
+                    counts = self.connection.run(
+                        history.merge(star, history.new_versions(star, **self._new_versions), is_empty=self.is_empty)
+                    )
+                    if self.is_created:
+                        add_foreign_keys(self.connection, star)
+            except StatementRefusedError as refusal:
+                if not refusal.is_about_data:
+                    raise
+                quarantine.hold_unresolved(self.connection, star, self.references)
+            else:
+                self._count(counts)
+                return
+        last = self._keep_new()
+        self._run_accepted(history.merge(star, history.numbered(star), is_empty=self.is_empty), 1, last)
+        if self.is_created:
+            add_foreign_keys(self.connection, star)
 
-    def _merge_accepted(self, captured_at: datetime, rows: Sequence[str] | None = None) -> int:
-        """Merge the rows that the warehouse accepts, and reject the others: it may have constraints of others."""
+    def _replace(self) -> None:
+        """Make the table equal the staged versions that are new."""
+        star = self.star
+        quarantine.hold_unresolved(self.connection, star, self.references)
+        last = self._keep_new()
+        for captured_at, rows, tombstones in self.connection.run(history.count_wanted(star)):
+            self.changed[captured_at] += rows
+            self.deleted[captured_at] += tombstones
+        changed, deleted = self.changed.copy(), self.deleted.copy()
+        self._run_accepted(history.update(star), 1, last)
+        if star.keeps_every_version:
+            self.connection.run(history.delete_surplus(star))
+            self.touched += self.connection.row_count
+        else:
+            self.connection.run(history.create_surplus(star))
+            [[surplus]] = self.connection.run(f"SELECT count(*) FROM {history.surplus(star)}")
+            self.is_shrinking = surplus > 0
+            self.touched += surplus
+        self._run_accepted(history.merge(star, history.numbered_absent(star), is_empty=False), 1, last)
+        self.changed, self.deleted = changed, deleted
+
+    def _keep_new(self) -> int:
+        """Keep the new versions in a temporary table, record those held as pending, and return the highest number."""
+        star, table = self.star, history.new(self.star)
+        self.connection.run(history.create_new(star, **self._new_versions))
+        self.connection.run(f"CREATE UNIQUE INDEX ON {table} ({history.NUMBER})")
+        self.connection.run(f"ANALYZE {table}")
+        if self.references.tables:
+            quarantine.record_pending(self.connection, star, self.references)
+        [[last]] = self.connection.run(f"SELECT coalesce(max({history.NUMBER}), 0) FROM {table}")
+        return int(last)
+
+    def _run_accepted(self, statement: str, first: int, last: int) -> None:
+        """Run a statement over the new versions of these numbers that the warehouse accepts, and reject the others.
+
+        It may have constraints of others.
+        """
         try:
             with postgres.savepoint(self.connection):
-                return self._merge(captured_at, rows)
+                counts = self.connection.run(statement, first=first, last=last)
         except StatementRefusedError as refusal:
             if not refusal.is_about_data:
                 raise
-            if rows is None:
-                rows = quarantine.staged_at(self.connection, self.star, captured_at)
-            if len(rows) > 1:
-                half = len(rows) // 2
-                return self._merge_accepted(captured_at, rows[:half]) + self._merge_accepted(captured_at, rows[half:])
-            self._count_refused(refusal)
+            if first < last:
+                middle = (first + last) // 2
+                self._run_accepted(statement, first, middle)
+                self._run_accepted(statement, middle + 1, last)
+                return
+            self._rows.count_refused(refusal)
             reason = f"is refused by the warehouse: {refusal.summary}"
-            quarantine.stage_refused(self.connection, self.star, rows[0], reason)
+            quarantine.stage_refused(self.connection, self.star, first, reason)
+        else:
+            self._count(counts)
+
+    def _count(self, counts: Sequence[Sequence[Any]]) -> None:
+        for captured_at, rows, tombstones in counts:
+            self.changed[captured_at] += rows
+            self.deleted[captured_at] += tombstones
+            self.touched += rows
+
+    def _record_repaired(self, repairs: Sequence[datetime]) -> None:
+        known = quarantine.count_corrected(self.connection, self.star, repairs) if self._rows.has_rejected else {}
+        repaired = {
+            captured_at: self.changed[captured_at] - self.deleted[captured_at] - known.get(captured_at, 0)
+            for captured_at in repairs
+        }
+        record_rows(self.connection, "repaired", self.star, repaired)
+
+    def _count_unmatched(self, expected: Mapping[datetime, int]) -> int:
+        """Return how many rows are missing or surplus, compared with the number that each capture has."""
+        if not expected:
             return 0
-
-    def _count_staged(self, captured_at: datetime) -> int:
-        """Return the number of staged rows of a capture, rejected ones included."""
-        [[count]] = self.connection.run(
-            f"SELECT count(*) FROM {staged(self.star)} WHERE {OF_CAPTURE}", captured_at=captured_at
+        found = Counter(
+            dict(self.connection.run(f"SELECT {CAPTURED_AT}, count(*) FROM {staged(self.star)} GROUP BY 1"))
         )
-        rejected, _ = self._count_rejected(captured_at)
-        return int(count) + rejected
+        for captured_at, rows, _ in self._count_rejected() if self._rows.has_rejected else ():
+            found[captured_at] += rows
+        return sum(abs(rows - found[captured_at]) for captured_at, rows in expected.items())
 
-    def _count_rejected(self, captured_at: datetime) -> tuple[int, int]:
-        """Return the number of rejected rows of a capture, and of their keys."""
-        [[rows, keys]] = self.connection.run(
-            f"""SELECT count(DISTINCT ("table", key, position, "row")), count(DISTINCT key)
-                FROM {staged_rejected(self.star)} WHERE {OF_CAPTURE} AND "table" IN (:star, :source)""",
-            captured_at=captured_at,
+    def _count_rejected(self) -> list[list[Any]]:
+        """Return by time of capture the number of rejected rows, and of their keys."""
+        return self.connection.run(
+            f"""SELECT {CAPTURED_AT}, count(DISTINCT ("table", key, position, "row")), count(DISTINCT key)
+                FROM {staged_rejected(self.star)} WHERE "table" IN (:star, :source) GROUP BY 1""",
             star=self.star.name,
             source=self.source,
         )
-        return int(rows), int(keys)
 
-    def _count_tombstones(self, captured_at: datetime) -> int:
-        [[count]] = self.connection.run(
-            f"SELECT count(*) FROM {staged(self.star)} WHERE {OF_CAPTURE} AND {DELETED}", captured_at=captured_at
-        )
-        return int(count)
+    def _count_unreadable(self, captured_at: datetime) -> int:
+        """Return by how many the rejected rows of a capture exceed their keys."""
+        return sum(rows - keys for time, rows, keys in self._count_rejected() if time == captured_at)
 
     def _row_count_gap(self, expected: int) -> int:
         """Return how many current facts are missing or surplus, if the latest capture is full and has `expected`."""

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from time import monotonic, sleep
 
 import pyarrow as pa
 from pg8000.native import literal
 
-from etl_assets.adapters.postgres import Connection, quote_identifier
+from etl_assets.adapters.postgres import Connection, DatabaseUnavailableError, quote_identifier
 from etl_assets.schema.columns import CAPTURED_AT, earlier_name
 from etl_assets.schema.errors import PermanentError
 from etl_assets.schema.types import is_wider, sql_type
@@ -37,8 +38,12 @@ from etl_assets.warehouse.ddl import (
 )
 from etl_assets.warehouse.live import Dependent, LiveColumn, LiveConstraint, LiveWarehouse
 
-_LOCK_TIMEOUT = "5s"
-"""A statement that waits for a lock holds up every reader who comes after it."""
+_LOCK_TIMEOUT = "200ms"
+"""A statement that waits for a lock holds up every reader who comes after it. One who has that lock may wait for a lock
+of ours: after a second (`deadlock_timeout`), PostgreSQL would end the reader's query."""
+
+_PATIENCE_SECONDS = 10.0
+_PAUSE_SECONDS = 0.2
 
 _EXCLUSIVE, _SHARE_ROW_EXCLUSIVE = "ACCESS EXCLUSIVE", "SHARE ROW EXCLUSIVE"
 
@@ -118,6 +123,11 @@ class Plan:
         """The names of the tables that it changes."""
         return frozenset(step.table for step in self.steps)
 
+    @property
+    def created(self) -> frozenset[str]:
+        """The names of the tables that it creates."""
+        return frozenset(step.table for step in self.steps if step.kind is Kind.CREATE_TABLE)
+
     def ensure_possible(self, tables: Collection[str]) -> None:
         """Do nothing if no step for these tables is blocked.
 
@@ -138,7 +148,9 @@ def plan(connection: Connection, stars: Iterable[StarTable]) -> Plan:
     return Plan(tuple(sorted(steps, key=lambda step: (phases.index(step.phase), kinds.index(step.kind)))))
 
 
-def apply(connection: Connection, planned: Plan, phase: Phase, tables: Collection[str]) -> tuple[Step, ...]:
+def apply(
+    connection: Connection, planned: Plan, phase: Phase, tables: Collection[str], *, patience: float = _PATIENCE_SECONDS
+) -> tuple[Step, ...]:
     """Run the steps of a phase for these tables, in the caller's transaction. Return them.
 
     The bookkeeping tables must exist (`create_missing`).
@@ -149,11 +161,40 @@ def apply(connection: Connection, planned: Plan, phase: Phase, tables: Collectio
     """
     planned.ensure_possible(tables)
     steps = planned.of(phase, tables)
-    with _short_lock_timeout(connection):
-        for step in steps:
-            for statement in step.statements:
-                connection.run(statement)
+    if steps:
+        statements = [statement for step in steps for statement in step.statements]
+        if phase is Phase.WITH_ROWS:
+            statements = [*_locks_of(planned.of(Phase.AFTER_ROWS, tables)), *statements]
+        _run_patiently(connection, statements, patience)
     return steps
+
+
+def _locks_of(steps: Iterable[Step]) -> list[str]:
+    """Return the statement that locks what steps will lock later, if anything.
+
+    Once locks are held that cannot be released before the end, others are not to be waited for.
+    """
+    tables = sorted({qualified(step.table) for step in steps if step.lock == _EXCLUSIVE})
+    return [f"LOCK TABLE {', '.join(tables)} IN {_EXCLUSIVE} MODE"] if tables else []
+
+
+def _run_patiently(connection: Connection, statements: Sequence[str], seconds: float) -> None:
+    """Run statements. Where one does not get a lock at once, release those of all, and try again for some seconds."""
+    deadline = monotonic() + seconds
+    connection.run("SAVEPOINT steps")
+    while True:
+        try:
+            with _short_lock_timeout(connection):
+                for statement in statements:
+                    connection.run(statement)
+        except DatabaseUnavailableError:
+            if monotonic() > deadline:
+                raise
+            connection.run("ROLLBACK TO SAVEPOINT steps")
+            sleep(_PAUSE_SECONDS)
+        else:
+            connection.run("RELEASE SAVEPOINT steps")
+            return
 
 
 @contextmanager

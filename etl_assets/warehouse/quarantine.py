@@ -5,7 +5,7 @@ transformation bucket under `rejected/`. `warehouse.pending` has versions that r
 warehouse, because it was rejected or never existed. When it arrives, they are loaded with their own `captured_at`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -25,7 +25,7 @@ from etl_assets.adapters.postgres import (
 from etl_assets.schema.columns import CAPTURED_AT
 from etl_assets.transformation.star_table import StarTable
 from etl_assets.warehouse.ddl import DELETED, PENDING, REJECTED, relation
-from etl_assets.warehouse.history import OF_CAPTURE, is_new, join_previous, key_json, staged, staged_rejected
+from etl_assets.warehouse.history import HELD, NUMBER, key_json, new, staged, staged_rejected, surplus
 
 _STAGED_COLUMNS = (CAPTURED_AT, "table", "key", "column", "value", "reason", "row", "position", "refused")
 
@@ -82,23 +82,28 @@ def _in_ascii(rejected: pa.Table) -> pa.Table:
     return rejected
 
 
-def staged_at(connection: Connection, star: StarTable, captured_at: datetime) -> list[str]:
-    """Return the staged rows of a capture, as their `ctid`."""
-    rows = connection.run(
-        f"SELECT CAST(ctid AS text) FROM {staged(star)} WHERE {OF_CAPTURE} ORDER BY ctid", captured_at=captured_at
-    )
-    return [row for [row] in rows]
+def stage_refused(connection: Connection, star: StarTable, number: int, reason: str) -> None:
+    """Move a new version, given by its number, to the rejected rows, once for each capture that repeats it.
 
-
-def stage_refused(connection: Connection, star: StarTable, row: str, reason: str) -> None:
-    """Move a staged row, given as its `ctid`, to the rejected rows. Its key stands for the columns at fault."""
+    Its key stands for the columns at fault.
+    """
+    columns, flags = (*star.columns.names, DELETED), ", ".join(literal(name) for name in (CAPTURED_AT, HELD, NUMBER))
     connection.run(
-        f"""WITH refused AS (DELETE FROM {staged(star)} WHERE ctid = CAST(:row AS tid) RETURNING *)
+        f"""WITH refused AS (DELETE FROM {new(star)} WHERE {NUMBER} = :number RETURNING *),
+            repeated AS (
+                DELETE FROM {staged(star)} staged USING {new(star)} version
+                WHERE version.{NUMBER} = :number AND {join_condition(star.primary_key, "staged", "version")}
+                AND staged.{CAPTURED_AT} >= version.{CAPTURED_AT}
+                AND NOT EXISTS (
+                    SELECT FROM {staged(star)} other WHERE {join_condition(star.primary_key, "other", "version")}
+                    AND other.{CAPTURED_AT} BETWEEN version.{CAPTURED_AT} AND staged.{CAPTURED_AT}
+                    AND ROW({column_list(columns, "other")}) IS DISTINCT FROM ROW({column_list(columns, "version")}))
+                RETURNING staged.{CAPTURED_AT})
             INSERT INTO {staged_rejected(star)} ({column_list(_STAGED_COLUMNS)})
-            SELECT {CAPTURED_AT}, :star, {key_json(star, "refused")}, :column, to_jsonb(refused) ->> :column, :reason,
-                   CAST(to_jsonb(refused) - {literal(CAPTURED_AT)} AS text), NULL, true
-            FROM refused""",
-        row=row,
+            SELECT repeated.{CAPTURED_AT}, :star, {key_json(star, "refused")}, :column, to_jsonb(refused) ->> :column,
+                   :reason, CAST(to_jsonb(refused) - ARRAY[{flags}] AS text), NULL, true
+            FROM refused CROSS JOIN repeated""",
+        number=number,
         star=star.name,
         column=star.primary_key[0],
         reason=reason,
@@ -110,139 +115,217 @@ def has_rows(connection: Connection, table: str, star: StarTable) -> bool:
     return bool(connection.run(f"SELECT 1 FROM {table} WHERE star_table = :star LIMIT 1", star=star.name))
 
 
-def count_corrected(connection: Connection, star: StarTable, captured_at: datetime) -> int:
-    """Return the number of merged rows of a capture whose earlier versions were rejected: they were not missed."""
-    not_deleted = f"AND NOT merged.{DELETED}" if star.keeps_every_version else ""
-    [[count]] = connection.run(
-        f"""SELECT count(*) FROM {relation(star)} merged WHERE merged.{OF_CAPTURE} {not_deleted} AND EXISTS (
+def count_corrected(connection: Connection, star: StarTable, times: Sequence[datetime]) -> dict[datetime, int]:
+    """Return by time of capture the loaded rows whose earlier versions were rejected: they were not missed."""
+    not_deleted = f"AND NOT loaded.{DELETED}" if star.keeps_every_version else ""
+    rows = connection.run(
+        f"""SELECT loaded.{CAPTURED_AT}, count(*) FROM {relation(star)} loaded
+            WHERE loaded.{CAPTURED_AT} = ANY(CAST(:times AS timestamp[])) {not_deleted} AND EXISTS (
                 SELECT FROM {REJECTED} rejected
-                WHERE rejected.star_table = :star AND rejected.key = {key_json(star, "merged")})""",
+                WHERE rejected.star_table = :star AND rejected.key = {key_json(star, "loaded")})
+            GROUP BY loaded.{CAPTURED_AT}""",
         star=star.name,
-        captured_at=captured_at,
+        times=times,
     )
-    return int(count)
+    return dict(rows)
 
 
-def clear_corrected(connection: Connection, star: StarTable, captured_at: datetime) -> None:
-    """Delete the rejections of rows of which a staged capture has a valid version."""
-    connection.run(
-        f"""DELETE FROM {REJECTED} rejected USING {staged(star)} staged
-            WHERE rejected.star_table = :star AND rejected.{CAPTURED_AT} <= staged.{CAPTURED_AT}
-            AND staged.{OF_CAPTURE} AND rejected.key = {key_json(star, "staged")}""",
-        star=star.name,
-        captured_at=captured_at,
-    )
+def record_rejected(
+    connection: Connection, star: StarTable, recorded: Sequence[datetime], full: Sequence[datetime], *, replaces: bool
+) -> None:
+    """Make `REJECTED` hold the rows of a star table whose latest version is rejected.
 
-
-def record_rejected(connection: Connection, star: StarTable, captured_at: datetime, *, is_full: bool) -> None:
-    """Replace the rejections of rows that a staged capture rejected. Unchanged ones keep their `captured_at`.
-
-    A full capture has every row: what it does not reject has been corrected or deleted.
+    Rejections count that are of captures to be `recorded`, those of rows that the warehouse refused, and, unless it
+    `replaces` them, those known before. A rejection ends with a valid version of the row, or with a full capture,
+    among those recorded, that does not have it. One that captures repeat unchanged keeps the time of the first.
     """
-    same_row = f"""FROM {staged_rejected(star)} staged
-        WHERE staged.{OF_CAPTURE} AND (staged."table", staged.key) = (known.source_table, known.key)"""
-    connection.run(
-        f"""DELETE FROM {REJECTED} known WHERE star_table = :star
-            AND NOT EXISTS (SELECT {same_row} AND staged."column" = known."column")
-            {"" if is_full else f"AND EXISTS (SELECT {same_row})"}""",
-        star=star.name,
-        captured_at=captured_at,
+    known = (
+        ""
+        if replaces
+        else f"""UNION ALL
+                SELECT source_table, key, "column", max({CAPTURED_AT}) OVER (PARTITION BY source_table, key),
+                       {CAPTURED_AT}, value, reason, "row"
+                FROM {REJECTED} WHERE star_table = :star"""
     )
-    _record(connection, star, captured_at, "true")
-
-
-def record_refused(connection: Connection, star: StarTable, captured_at: datetime) -> None:
-    """Record the staged versions of one time that the warehouse refused, of captures loaded before too."""
-    _record(connection, star, captured_at, "refused")
-
-
-def _record(connection: Connection, star: StarTable, captured_at: datetime, condition: str) -> None:
-    """Add or replace rejections. Rows with the same key are one, which has all of them, a line each."""
+    connection.run(
+        f"""CREATE TEMPORARY TABLE {_latest_rejected(star)} ON COMMIT DROP AS
+            WITH rejection AS MATERIALIZED (
+                SELECT DISTINCT ON (source_table, key, "column", seen_at) * FROM (
+                    SELECT "table" AS source_table, key, "column", {CAPTURED_AT} AS seen_at,
+                           {CAPTURED_AT} AS first_seen_at, min(value) AS value, min(reason) AS reason,
+                           string_agg("row", E'\n' ORDER BY "row") AS "row"
+                    FROM {staged_rejected(star)}
+                    WHERE refused OR {CAPTURED_AT} = ANY(CAST(:recorded AS timestamp[]))
+                    GROUP BY "table", key, "column", {CAPTURED_AT} {known}) rejections
+                ORDER BY source_table, key, "column", seen_at, first_seen_at),
+            valid AS MATERIALIZED (
+                SELECT {key_json(star, "staged")} AS key, {CAPTURED_AT} AS valid_at FROM {staged(star)} staged
+                WHERE NOT {DELETED} AND {key_json(star, "staged")} IN (SELECT key FROM rejection)),
+            occasion AS (
+                SELECT *, lag(seen_at) OVER by_time AS before, lead(seen_at) OVER by_time AS after
+                FROM (SELECT DISTINCT source_table, key, seen_at FROM rejection) occasions
+                WINDOW by_time AS (PARTITION BY source_table, key ORDER BY seen_at)),
+            version AS (
+                SELECT rejection.*, after IS NULL AS is_latest,
+                       earlier.key IS NULL OR {_ended("rejection.key", "before", "rejection.seen_at")} AS is_first
+                FROM rejection JOIN occasion USING (source_table, key, seen_at)
+                LEFT JOIN rejection earlier ON earlier.seen_at = occasion.before
+                AND (earlier.source_table, earlier.key, earlier."column", earlier."row")
+                    = (rejection.source_table, rejection.key, rejection."column", rejection."row")),
+            run AS (
+                SELECT *, count(*) FILTER (WHERE is_first) OVER (
+                    PARTITION BY source_table, key, "column" ORDER BY seen_at) AS run
+                FROM version)
+            SELECT source_table, key, "column", first_value(first_seen_at) OVER same AS {CAPTURED_AT},
+                   first_value(value) OVER same AS value, first_value(reason) OVER same AS reason, "row",
+                   is_latest AND NOT {_ended("run.key", "seen_at", "CAST('infinity' AS timestamp)")} AS is_outstanding
+            FROM run WINDOW same AS (PARTITION BY source_table, key, "column", run ORDER BY seen_at)""",
+        star=star.name,
+        recorded=recorded,
+        full=full,
+    )
+    connection.run(
+        f"""DELETE FROM {REJECTED} known WHERE star_table = :star AND NOT EXISTS (
+                SELECT FROM {_latest_rejected(star)} latest
+                WHERE is_outstanding AND (latest.source_table, latest.key, latest."column")
+                                         = (known.source_table, known.key, known."column"))""",
+        star=star.name,
+    )
     connection.run(
         f"""INSERT INTO {REJECTED} AS known
                 (star_table, source_table, key, "column", {CAPTURED_AT}, value, reason, "row")
-            SELECT CAST(:star AS text), "table", key, "column", {CAPTURED_AT}, min(value), min(reason),
-                   string_agg("row", E'\n' ORDER BY "row")
-            FROM {staged_rejected(star)} WHERE {OF_CAPTURE} AND {condition}
-            GROUP BY "table", key, "column", {CAPTURED_AT}
+            SELECT CAST(:star AS text), source_table, key, "column", {CAPTURED_AT}, value, reason, "row"
+            FROM {_latest_rejected(star)} WHERE is_outstanding
             ON CONFLICT (star_table, source_table, key, "column") DO UPDATE
             SET {CAPTURED_AT} = excluded.{CAPTURED_AT}, value = excluded.value, reason = excluded.reason,
                 "row" = excluded."row"
-            WHERE known."row" <> excluded."row"
-        """,
+            WHERE (known.{CAPTURED_AT}, known.value, known.reason, known."row")
+                  IS DISTINCT FROM (excluded.{CAPTURED_AT}, excluded.value, excluded.reason, excluded."row")""",
         star=star.name,
-        captured_at=captured_at,
     )
 
 
-def release(connection: Connection, star: StarTable, references: Mapping[str, StarTable]) -> list[datetime]:
-    """Stage the pending versions whose references have arrived, and return the times of their captures."""
-    resolved = " AND ".join(
-        f"(version.{quote_identifier(column)} IS NULL OR {_exists(to, f'version.{quote_identifier(column)}')})"
-        for column, to in references.items()
-    )
+def _latest_rejected(star: StarTable) -> str:
+    return quote_identifier(f"latest_rejected_{star.name}")
+
+
+def _ended(key: str, after: str, until: str) -> str:
+    """Return the condition that a rejection of a key seen at one time had ended by another."""
+    return f"""(EXISTS (SELECT FROM valid WHERE valid.key = {key} AND valid_at >= {after} AND valid_at <= {until})
+        OR EXISTS (SELECT FROM unnest(CAST(:full AS timestamp[])) AS full_capture (full_at)
+                   WHERE full_at > {after} AND full_at < {until}))"""
+
+
+def restage_pending(connection: Connection, star: StarTable) -> None:
+    """Move the pending versions of a table to the staged ones, unless these have them."""
     same_version = join_condition((*star.primary_key, CAPTURED_AT), "present", "version")
     columns = (*star.captured_columns.names, DELETED)
-    rows = connection.run(
-        f"""WITH released AS (
-                DELETE FROM {PENDING} WHERE ctid IN (
-                    SELECT pending.ctid
-                    FROM {PENDING} pending, jsonb_populate_record(NULL::{staged(star)}, pending."row") version
-                    WHERE pending.star_table = :star AND {resolved})
-                RETURNING "row"),
-            versions AS (
-                SELECT version.* FROM released, jsonb_populate_record(NULL::{staged(star)}, released."row") version),
-            added AS (
-                INSERT INTO {staged(star)} ({column_list(columns)})
-                SELECT {column_list(columns, "version")} FROM versions version
-                WHERE NOT EXISTS (SELECT FROM {staged(star)} present WHERE {same_version}))
-            SELECT DISTINCT {CAPTURED_AT} FROM versions""",
+    connection.run(
+        f"""WITH pending AS (DELETE FROM {PENDING} WHERE star_table = :star RETURNING "row")
+            INSERT INTO {staged(star)} ({column_list(columns)})
+            SELECT {column_list(columns, "version")}
+            FROM pending, jsonb_populate_record(NULL::{staged(star)}, pending."row" || '{{"{HELD}": false}}') version
+            WHERE NOT EXISTS (SELECT FROM {staged(star)} present WHERE {same_version})""",
         star=star.name,
     )
-    return [captured_at for [captured_at] in rows]
 
 
-def hold_unresolved(
-    connection: Connection, star: StarTable, references: Mapping[str, StarTable], captured_at: datetime, pending: bool
-) -> bool:
-    """Move staged versions of a capture whose foreign keys do not resolve to `pending`; return whether any is new."""
-    any_new = False
-    for column, to in references.items():
-        value = f"staged.{quote_identifier(column)}"
-        unresolved = f"staged.{OF_CAPTURE} AND {value} IS NOT NULL AND NOT {_exists(to, value)}"
-        connection.run(
-            f"""INSERT INTO {PENDING} (star_table, key, {CAPTURED_AT}, "column", value, referenced, "row")
-                SELECT :star, {key_json(star, "staged")}, staged.{CAPTURED_AT}, :column, CAST({value} AS text), :to,
-                       to_jsonb(staged)
-                FROM {staged(star)} staged {join_previous(star, pending)}
-                WHERE {unresolved} AND {is_new(star)}
-                ON CONFLICT DO NOTHING""",
-            star=star.name,
-            column=column,
-            to=to.name,
-            captured_at=captured_at,
+def forget_pending(connection: Connection, star: StarTable) -> None:
+    """Delete the pending versions of a table."""
+    connection.run(f"DELETE FROM {PENDING} WHERE star_table = :star", star=star.name)
+
+
+@dataclass(frozen=True)
+class References:
+    """The tables that a star table refers to, by foreign key column.
+
+    shrinking: those of them that are about to lose the rows in their temporary table `surplus`.
+    """
+
+    tables: Mapping[str, StarTable]
+    shrinking: Set[str] = frozenset()
+
+    def resolves(self, column: str, alias: str) -> str:
+        """Return the condition that a foreign key of a row resolves."""
+        to = self.tables[column]
+        value, [key] = f"{alias}.{quote_identifier(column)}", to.primary_key
+        same = f"referenced.{quote_identifier(key)} = {value}"
+        stays = f"AND NOT EXISTS (SELECT FROM {surplus(to)} referenced WHERE {same})"
+        exists = f"EXISTS (SELECT FROM {relation(to)} referenced WHERE {same})"
+        return f"({value} IS NULL OR {exists} {stays if to.name in self.shrinking else ''})"
+
+    def unresolved(self, alias: str) -> str:
+        """Return the query of the first foreign key of a row that does not resolve: column, value and table."""
+        keys = ", ".join(
+            f"({number}, {literal(column)}, CAST({alias}.{quote_identifier(column)} AS text), {literal(to.name)}, "
+            f"{self.resolves(column, alias)})"
+            for number, (column, to) in enumerate(self.tables.items())
         )
-        any_new = any_new or bool(connection.row_count)
-        connection.run(f"DELETE FROM {staged(star)} staged WHERE {unresolved}", captured_at=captured_at)
-    return any_new
+        return f"""SELECT "column", value, referenced
+            FROM (VALUES {keys}) AS keys (number, "column", value, referenced, resolves)
+            WHERE NOT resolves ORDER BY number LIMIT 1"""
 
 
-def _exists(to: StarTable, value: str) -> str:
-    [key] = to.primary_key
-    return f"EXISTS (SELECT FROM {relation(to)} referenced WHERE referenced.{quote_identifier(key)} = {value})"
+def hold_unresolved(connection: Connection, star: StarTable, references: References) -> bool:
+    """Mark the staged versions as held whose foreign keys do not all resolve; return whether there are any."""
+    any_held = False
+    for column in references.tables:
+        name = quote_identifier(column)
+        [[values]] = connection.run(
+            f"""SELECT array_agg(CAST({name} AS text)) FROM (SELECT DISTINCT {name} FROM {staged(star)}) version
+                WHERE NOT {references.resolves(column, "version")}"""
+        )
+        if values:
+            any_held = True
+            connection.run(
+                f"UPDATE {staged(star)} SET {HELD} = true WHERE CAST({name} AS text) = ANY(CAST(:values AS text[]))",
+                values=values,
+            )
+    return any_held
 
 
-def quarantined_at(connection: Connection, star: StarTable, captured_at: datetime) -> list[QuarantinedRow]:
-    """Return the rows that a capture added or changed and that are still not loaded."""
+def record_pending(connection: Connection, star: StarTable, references: References) -> None:
+    """Record the new versions that are held."""
+    _record_pending(connection, star, references, f"SELECT * FROM {new(star)} WHERE {HELD}")
+
+
+def hold_loaded(connection: Connection, star: StarTable, references: References) -> int:
+    """Move the loaded versions that refer to a row that is about to go to `PENDING`; return how many."""
+    columns = (*star.captured_columns.names, *([DELETED] if star.keeps_every_version else []))
+    resolve = " AND ".join(references.resolves(column, "loaded") for column in references.tables)
+    [[count]] = connection.run(
+        f"""WITH gone AS (DELETE FROM {relation(star)} loaded WHERE NOT ({resolve})
+                          RETURNING {column_list(columns, "loaded")}),
+            versions AS (INSERT INTO {staged(star)} ({column_list(columns)}) SELECT * FROM gone RETURNING 1)
+            SELECT count(*) FROM versions"""
+    )
+    if count:
+        _record_pending(connection, star, references, f"SELECT * FROM {staged(star)}")
+    return int(count)
+
+
+def _record_pending(connection: Connection, star: StarTable, references: References, versions: str) -> None:
+    connection.run(
+        f"""INSERT INTO {PENDING} (star_table, key, {CAPTURED_AT}, "column", value, referenced, "row")
+            SELECT :star, {key_json(star, "version")}, version.{CAPTURED_AT}, "column", value, referenced,
+                   to_jsonb(version) - ARRAY[{literal(HELD)}, {literal(NUMBER)}]
+            FROM ({versions}) version CROSS JOIN LATERAL ({references.unresolved("version")}) unresolved
+            ON CONFLICT DO NOTHING""",
+        star=star.name,
+    )
+
+
+def quarantined_at(connection: Connection, star: StarTable, times: Sequence[datetime]) -> list[QuarantinedRow]:
+    """Return the rows that captures added or changed and that are still not loaded."""
     rows = connection.run(
         f"""SELECT source_table, CAST(key AS text), "column", value, reason
-            FROM {REJECTED} WHERE star_table = :star AND {OF_CAPTURE}
+            FROM {REJECTED} WHERE star_table = :star AND {CAPTURED_AT} = ANY(CAST(:times AS timestamp[]))
             UNION ALL
             SELECT star_table, CAST(key AS text), "column", value, 'references a row that is not in ' || referenced
-            FROM {PENDING} WHERE star_table = :star AND {OF_CAPTURE}
+            FROM {PENDING} WHERE star_table = :star AND {CAPTURED_AT} = ANY(CAST(:times AS timestamp[]))
             ORDER BY 1, 2, 3""",
         star=star.name,
-        captured_at=captured_at,
+        times=times,
     )
     return [QuarantinedRow(*row) for row in rows]
 

@@ -2,15 +2,17 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
+import pandas as pd
 import pytest
 
 from etl_assets.adapters.postgres import DatabaseUnavailableError, connect
 from etl_assets.adapters.settings import EnvironmentVariableError, Settings
-from etl_assets.automation.sensors import BeforeFirstPartitionError, CatchUpFailedError
+from etl_assets.automation.sensors import BeforeFirstPartitionError, CatchUpFailedError, RebuildFailedError
 from etl_assets.catalog.stages import CAPTURE_OP
 from etl_assets.definitions import definitions, defs
 from etl_assets.ingestion.changes import write_count
@@ -22,6 +24,7 @@ from etl_assets_tests.harness import (
     requested_partitions,
     until,
 )
+from etl_assets_tests.pipeline import STAR
 
 NOWHERE = "postgresql://nobody@/nothing?host=/nowhere"
 
@@ -86,7 +89,9 @@ def test_automation_is_off_by_default_and_on_in_a_deployment(automation: str, st
     schedules = {schedule.name: schedule.default_status.value for schedule in repository.schedule_defs}
     sensors = {sensor.name: sensor.default_status.value for sensor in repository.sensor_defs}
     assert schedules == dict.fromkeys(["etl_schedule", "etl_full_capture"], status)
-    assert sensors == dict.fromkeys(["source_activity", "catch_up", "reports_sensor", "alerts"], status)
+    assert sensors == dict.fromkeys(
+        ["source_activity", "catch_up", "rebuild_sensor", "reports_sensor", "alerts"], status
+    )
 
 
 def test_the_cron_expressions_of_the_schedules_are_settings() -> None:
@@ -258,6 +263,74 @@ def test_catch_up_waits_for_a_run_in_progress_for_an_hour_at_most(
             (long_ago.strftime("%Y-%m-%d %H:%M:%S"), run.run_id),
         )
     assert len(requested_partitions(evaluate_sensor(with_backlog, instance))) == 1
+
+
+def evaluate_rebuild_sensor(platform: Platform, instance: dg.DagsterInstance, cursor: str | None = None) -> Any:
+    return evaluate_sensor(platform, instance, cursor, sensor="rebuild_sensor")
+
+
+@pytest.fixture
+def with_changed_rule(loaded: Platform) -> Platform:
+    """The platform with a rule that has changed since the first load."""
+    return loaded.declaring(replace(STAR["dim_design"], description="Designs.", transform=with_short_names))
+
+
+def with_short_names(design: pd.DataFrame) -> pd.DataFrame:
+    return design.assign(design_name=design["design_name"].str.slice(0, 3))
+
+
+def test_a_rebuild_is_requested_once_for_a_rule_that_has_changed_and_no_more_when_it_is_done(
+    with_changed_rule: Platform, instance: dg.DagsterInstance
+) -> None:
+    requested = evaluate_rebuild_sensor(with_changed_rule, instance)
+    assert len(requested.run_requests) == 1
+    paused = evaluate_rebuild_sensor(with_changed_rule, instance, requested.cursor)
+    assert paused.skip_message.startswith("the rules of dim_design have changed; the next attempt is at")
+    job = with_changed_rule.definitions.resolve_job_def("rebuild")
+    run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+    running = evaluate_rebuild_sensor(with_changed_rule, instance, requested.cursor)
+    assert running.skip_message == "the rules of dim_design have changed; a rebuild is in progress"
+    instance.delete_run(run.run_id)
+    assert job.execute_in_process(instance=instance).success
+    done = evaluate_rebuild_sensor(with_changed_rule, instance, requested.cursor)
+    assert (done.skip_message, done.cursor) == ("every table is built by the rule of now", "")
+    key = dg.AssetKey(["warehouse", "dim_design"])
+    [observed] = instance.fetch_observations(key, limit=2).records
+    assert observed.asset_observation
+    designs = with_changed_rule.totesys("SELECT count(*) FROM design WHERE length(design_name) > 3")
+    assert [[observed.asset_observation.metadata["rows_changed"].value]] == designs
+
+
+def test_a_rebuild_that_fails_ten_times_raises_an_alert(
+    with_changed_rule: Platform, instance: dg.DagsterInstance
+) -> None:
+    state = json.loads(evaluate_rebuild_sensor(with_changed_rule, instance).cursor)
+    with pytest.raises(
+        RebuildFailedError, match="the rules of dim_design have changed, and 10 runs of the job rebuild"
+    ):
+        evaluate_rebuild_sensor(with_changed_rule, instance, json.dumps(state | {"attempts": 10}))
+
+
+def test_a_rebuild_is_requested_when_many_captures_are_not_loaded(
+    platform: Platform, instance: dg.DagsterInstance
+) -> None:
+    platform.refresh("ingestion")
+    for _ in range(95):
+        platform.refresh("ingestion")
+    assert evaluate_rebuild_sensor(platform, instance).skip_message == "every table is built by the rule of now"
+    platform.refresh("ingestion")
+    requested = evaluate_rebuild_sensor(platform, instance)
+    assert len(requested.run_requests) == 1
+    assert platform.definitions.resolve_job_def("rebuild").execute_in_process(instance=instance).success
+    assert evaluate_sensor(platform, instance).skip_message == "every capture is loaded"
+    assert_warehouse_equals_totesys(platform)
+
+
+def test_the_rebuild_of_outdated_tables_can_be_left_to_an_operator() -> None:
+    settings = Settings.from_environment({"AUTOMATION": "on", "REBUILD_OUTDATED": "off"})
+    sensors = definitions(settings=settings).get_repository_def().sensor_defs
+    off = {sensor.name for sensor in sensors if sensor.default_status is dg.DefaultSensorStatus.STOPPED}
+    assert off == {"rebuild_sensor"}
 
 
 def test_reports_are_requested_after_a_load_that_changed_rows_every_15_minutes_at_most(

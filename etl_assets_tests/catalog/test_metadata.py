@@ -40,6 +40,7 @@ CHECKS = {
     "transformation": {"no_rejected_rows", "keys_unique_per_capture", "not_null", "rows_match_capture"},
     "warehouse": {
         "no_rejected_rows",
+        "rule_is_current",
         "no_missed_changes",
         "keys_unique",
         "foreign_keys_resolve",
@@ -254,7 +255,7 @@ def test_a_failed_blocking_check_stops_the_load(platform: Platform) -> None:
         """Every payment twice."""
         return pd.concat([payment, payment])
 
-    result = platform.with_tables(fact_twice).run(raise_on_error=False)
+    result = platform.declaring(fact_twice).run(raise_on_error=False)
     assert "transformation/fact_twice: rows_match_capture" in failure(result)
     assert platform.warehouse("SELECT to_regclass('warehouse.loads')") == [[None]]
     assert not [event for event in result.all_events if event.is_step_up_for_retry]
@@ -304,7 +305,7 @@ def test_rejected_personal_data_is_masked_in_logs_and_checks(
         return staff.assign(number=staff["email_address"])
 
     with dg.instance_for_test() as instance:
-        result = platform.with_tables(dim_number).run(instance=instance)
+        result = platform.declaring(dim_number).run(instance=instance)
         logged = "\n".join(str(record) for record in instance.all_logs(result.run_id))
     [email] = platform.totesys("SELECT email_address FROM staff ORDER BY staff_id LIMIT 1")[0]
     for stage in ("transformation", "warehouse"):

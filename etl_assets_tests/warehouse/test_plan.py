@@ -1,6 +1,7 @@
 """How the warehouse follows the declarations: steps that are planned, shown, and applied."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -26,7 +27,7 @@ from etl_assets.transformation.code_version import code_version
 from etl_assets.transformation.star_table import StarTable, star_table, with_descriptions
 from etl_assets.warehouse.ddl import add_foreign_keys, create_missing
 from etl_assets.warehouse.plan import EvolutionBlockedError, Kind, Phase, Plan, Step, apply, as_text, plan
-from etl_assets_tests.harness import new_database
+from etl_assets_tests.harness import new_database, until
 
 STARS = referenced_first(with_descriptions(Catalog(TOTESYS_TABLES, STAR_TABLES)).stars)
 
@@ -612,17 +613,33 @@ def test_a_step_takes_the_lock_that_it_names(warehouse: Connection) -> None:
 
 
 def test_a_step_does_not_wait_long_for_readers_and_the_limit_is_restored(
-    warehouse: Connection, warehouse_url: str, monkeypatch: pytest.MonkeyPatch
+    warehouse: Connection, warehouse_url: str
 ) -> None:
-    monkeypatch.setattr("etl_assets.warehouse.plan._LOCK_TIMEOUT", "100ms")
     planned = plan(warehouse, widened())
     with connect(warehouse_url) as reader, transaction(reader):
         reader.run("SELECT * FROM warehouse.fact_sale_current")
         with pytest.raises(DatabaseUnavailableError, match="lock timeout"), transaction(warehouse):
-            apply(warehouse, planned, Phase.AT_ONCE, planned.tables)
+            apply(warehouse, planned, Phase.AT_ONCE, planned.tables, patience=0.5)
     with transaction(warehouse):
         apply(warehouse, planned, Phase.AT_ONCE, planned.tables)
         assert warehouse.run("SHOW lock_timeout") == [["1min"]]
+
+
+def test_a_step_gives_way_to_a_reader_who_would_wait_for_it_for_ever(warehouse: Connection, warehouse_url: str) -> None:
+    planned = plan(warehouse, widened())
+
+    def widen() -> None:
+        with transaction(warehouse):
+            apply(warehouse, planned, Phase.AT_ONCE, planned.tables)
+
+    with connect(warehouse_url) as reader, connect(warehouse_url) as observer, ThreadPoolExecutor(1) as executor:
+        with transaction(reader):
+            reader.run("SELECT * FROM warehouse.fact_sale_current")
+            applied = executor.submit(widen)
+            until(lambda: observer.run("SELECT 1 FROM pg_locks WHERE NOT granted AND relation IS NOT NULL"))
+            assert reader.run("SELECT town FROM warehouse.dim_shop") == [["Leeds"]]
+        applied.result()
+    assert plan(warehouse, widened()).of(Phase.AT_ONCE, planned.tables) == ()
 
 
 def test_a_load_leaves_tables_alone_that_wait_for_a_rebuild(warehouse: Connection) -> None:
@@ -658,8 +675,10 @@ def test_descriptions_and_versions_ignore_how_a_column_was_called() -> None:
     [design] = [star for star in STAR_TABLES if star.name == "dim_design"]
     index = design.columns.get_field_index("file_name")
     renamed = renamed_from("file", design.columns.field("file_name")).with_name("file_name")
-    star = replace(design, columns=design.columns.set(index, renamed), dropped=("old",))
+    star = replace(design, columns=design.columns.set(index, renamed))
     assert code_version(star) == code_version(design)
+    star = replace(star, dropped=("old",))
+    assert code_version(star) != code_version(design), "a rebuild drops it"
     catalog = with_descriptions(
         Catalog(TOTESYS_TABLES, tuple(star if each is design else each for each in STAR_TABLES))
     )

@@ -17,7 +17,7 @@ from etl_assets.transformation import STAR_TABLES
 from etl_assets.transformation.repeated_keys import REPEATED
 from etl_assets.transformation.star_table import star_table
 from etl_assets.warehouse.checks import LoadedTable
-from etl_assets.warehouse.loader import RowsRefusedError
+from etl_assets.warehouse.staging import RowsRefusedError
 from etl_assets_tests.harness import Platform, assert_warehouse_equals_totesys, failed_counts
 
 HISTORY = "SELECT currency_id, units_sold FROM warehouse.fact_sales_order WHERE sales_order_id = 1 ORDER BY captured_at"

@@ -215,9 +215,9 @@ variable "settings" {
 
   validation {
     condition = length(setsubtract(keys(var.settings), [
-      "AUTOMATION", "PARTITIONS_START", "ETL_CRON", "FULL_CAPTURE_CRON", "FRESHNESS_WARN_MINUTES", "FRESHNESS_FAIL_MINUTES",
+      "AUTOMATION", "PARTITIONS_START", "ETL_CRON", "FULL_CAPTURE_CRON", "REBUILD_OUTDATED", "FRESHNESS_WARN_MINUTES", "FRESHNESS_FAIL_MINUTES",
     ])) == 0
-    error_message = "Settings are AUTOMATION, PARTITIONS_START, ETL_CRON, FULL_CAPTURE_CRON and FRESHNESS_…_MINUTES."
+    error_message = "Settings are AUTOMATION, PARTITIONS_START, ETL_CRON, FULL_CAPTURE_CRON, REBUILD_OUTDATED and FRESHNESS_…_MINUTES."
   }
 
   validation {
