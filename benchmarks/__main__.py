@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from time import monotonic
 
-from benchmarks import report, stages, ticks
+from benchmarks import rebuilds, report, stages, ticks
 from benchmarks.bench import Bench, Report, Sizes, serve
 from benchmarks.measure import Row, imports, in_turn, python, seconds, timed
 
@@ -31,6 +31,7 @@ _SECTIONS = {
         stages.captures_of_nothing,
         stages.facts,
         stages.loads,
+        rebuilds.rebuilds,
         ticks.first_runs,
         ticks.ticks,
         ticks.histories_of_captures,

@@ -106,12 +106,12 @@ def _with_peak(task: Callable[[], Result]) -> tuple[Result, float]:
     return result, (_memory("VmHWM") - idle) / _KIB_PER_MIB
 
 
-def memory(what: str, mb: Mapping[int, float], most: float) -> Row:
-    """Compare the memory by number of rows with its limit. It must not grow with the rows."""
+def memory(what: str, mb: Mapping[int, float], most: float, of: str = "rows") -> Row:
+    """Compare the memory by number of rows, or of what they are `of`, with its limit. It must not grow with them."""
     small, large = mb.values()
     return Row(
         what,
-        "; ".join(f"{taken:.0f} MB at {rows:,} rows" for rows, taken in mb.items()),
+        "; ".join(f"{taken:.0f} MB at {number:,} {of}" for number, taken in mb.items()),
         ratio=large / small,
         target=f"≤ {most:.0f} MB, the same at both",
         met=max(mb.values()) <= most and large - small <= max(0.2 * small, 16),

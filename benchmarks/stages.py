@@ -1,7 +1,7 @@
 """Each stage without Dagster, against PostgreSQL or pyarrow on the same rows."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from graphlib import TopologicalSorter
@@ -15,7 +15,7 @@ import pytest
 from pyarrow import csv
 
 from benchmarks.bench import Bench, multiply
-from benchmarks.measure import compared, in_fresh_process, in_turn, memory, timed, with_peak
+from benchmarks.measure import Parameters, compared, in_fresh_process, in_turn, memory, timed, with_peak
 from etl_assets.adapters.object_store import Bucket
 from etl_assets.adapters.postgres import Connection, column_list, connect
 from etl_assets.ingestion.capture import capture
@@ -24,6 +24,7 @@ from etl_assets.schema.columns import CAPTURED_AT
 from etl_assets.schema.table import Catalog
 from etl_assets.totesys import TOTESYS_TABLES
 from etl_assets.transformation import STAR_TABLES
+from etl_assets.transformation.code_version import rule_versions
 from etl_assets.transformation.star_table import join_dependencies
 from etl_assets.warehouse.loader import load
 from etl_assets_tests.pipeline import CATALOG, SOURCE, STAR, materialize_star, star_input
@@ -34,10 +35,10 @@ FACTS = [star for star in STAR_TABLES if star.keeps_every_version]  # dim_date n
 ORDER = ("sales_order",)
 ORDER_AND_LOOKUPS = (*ORDER, "address", "counterparty", "currency", "department", "design", "staff")
 FIRST = "2025-11-20-00:00"
+STATEMENTS_HEADER = ["statement", "seconds", "share"]
 
 _COLUMNS = column_list(FACT.captured_columns.names)
 _MAX_WORDS = 6
-_STATEMENTS_HEADER = ["statement", "seconds", "share"]
 _numbers = count(1)
 
 
@@ -70,11 +71,14 @@ def load_fact(warehouse: str, bucket: str, partition: str = FIRST) -> None:
             star.name: stack.enter_context(star_input(Bucket(bucket), star, partition).open(partition))
             for star in stars
         }
-        load(connection, Catalog(TOTESYS_TABLES, stars), captures, files)
+        catalog = Catalog(TOTESYS_TABLES, stars)
+        load(connection, catalog, rule_versions(catalog), captures, files)
 
 
-def statements_of_load(warehouse: str, bucket: str, partition: str = FIRST) -> list[list[str]]:
-    """Load the fact. Return the statements that took longest."""
+def statements_of(
+    task: Callable[Parameters, object], *args: Parameters.args, **kwargs: Parameters.kwargs
+) -> list[list[str]]:
+    """Call a function. Return the statements that took longest."""
     spent: list[tuple[float, str]] = []
 
     def run(connection: Connection, sql: str, *args: Any, **kwargs: Any) -> Any:
@@ -87,7 +91,7 @@ def statements_of_load(warehouse: str, bucket: str, partition: str = FIRST) -> l
     original = Connection.run
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Connection, "run", run)
-        taken = timed(load_fact, warehouse, bucket, partition)
+        taken = timed(task, *args, **kwargs)
     inside = sum(each for each, _ in spent)
     lines = [
         *sorted(spent, reverse=True)[:8],
@@ -257,8 +261,8 @@ def loads(bench: Bench) -> None:
     bench.report.row(compared(f"first load of {rows:,} facts", first, limits, 1.3))
     increments(bench, warehouse, _Server(bench, warehouse))
     bench.report.row(compared(f"replay without changes, {rows:,} facts", again, {"first load": first}, 0.8))
-    lines = in_fresh_process(statements_of_load, bench.server.create_database("statements"), lake)
-    bench.report.table(f"Where a first load of {rows:,} facts spends its time", _STATEMENTS_HEADER, lines)
+    lines = in_fresh_process(statements_of, load_fact, bench.server.create_database("statements"), lake)
+    bench.report.table(f"Where a first load of {rows:,} facts spends its time", STATEMENTS_HEADER, lines)
     make_all(large_lake)
     taken = {}
     for size, bucket in ((rows, lake), (rows * 5, large_lake)):
@@ -291,5 +295,5 @@ def increments(bench: Bench, warehouse: str, server: _Server) -> None:
     own, limit = in_turn(bench.sizes.rounds, ours, partial(timed, server.load, "fact_before"))
     what = f"load of a 1 % increment into {bench.sizes.rows:,} facts"
     bench.report.row(compared(what, own, {"server-side": limit}, 1.5))
-    lines = in_fresh_process(statements_of_load, warehouse, lake, changed())
-    bench.report.table(f"Where a {what} spends its time", _STATEMENTS_HEADER, lines)
+    lines = in_fresh_process(statements_of, load_fact, warehouse, lake, changed())
+    bench.report.table(f"Where a {what} spends its time", STATEMENTS_HEADER, lines)
