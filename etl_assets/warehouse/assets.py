@@ -1,5 +1,6 @@
 """The warehouse assets: one op for all, because a load is one transaction."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
@@ -161,15 +162,21 @@ def _log_load(
                     "captures": [capture.id for capture in captures],
                 },
             )
-        for row in _masked(catalog, table.quarantined):
-            context.log.error(
-                f"not loaded: {row.table} {row.key}, column {row.column}, value {row.value!r}: {row.reason}",
-                extra=asdict(row),
-            )
+    log_quarantined(context.log, catalog, loaded)
     if loaded.new_captures:
         now = datetime.now(UTC)
         ages = [(now - capture.captured_at.replace(tzinfo=UTC)).total_seconds() for capture in loaded.new_captures]
         publish_load(context, ages, rows)
+
+
+def log_quarantined(log: logging.Logger, catalog: Catalog[StarTable], loaded: Load) -> None:
+    """Log the first rows of each table that a load could not load, with personal data masked."""
+    for table in loaded.tables.values():
+        for row in _masked(catalog, table.quarantined):
+            log.error(
+                f"not loaded: {row.table} {row.key}, column {row.column}, value {row.value!r}: {row.reason}",
+                extra=asdict(row),
+            )
 
 
 def _quarantine_metadata(catalog: Catalog[StarTable], table: LoadedTable) -> Mapping[str, Any]:

@@ -4,14 +4,14 @@ What is in the warehouse then equals what a warehouse would hold into which ever
 now. Nothing is visible of it before it is done, and nothing has changed if it is not: it can start over at any time.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
 from etl_assets.adapters.object_store import Bucket
 from etl_assets.adapters.postgres import Connection, transaction
-from etl_assets.catalog.objects import WrittenObject
 from etl_assets.catalog.stages import INGESTION, TRANSFORMATION, WAREHOUSE
 from etl_assets.ingestion.csv_files import CapturedRows
 from etl_assets.ingestion.manifest import Capture, list_after, read_captures
@@ -24,12 +24,13 @@ from etl_assets.transformation.transform import TransformStats, transform_captur
 from etl_assets.warehouse.ddl import create_bookkeeping, qualified
 from etl_assets.warehouse.ledger import forget_rules, loaded_captures, outdated_tables, record_rules
 from etl_assets.warehouse.loader import Load, TableInput, load_tables, lock
-from etl_assets.warehouse.plan import Kind, Phase, apply, plan
+from etl_assets.warehouse.plan import Kind, Phase, apply, as_text, plan
 from etl_assets.warehouse.staging import StagedRows
 
 FOLDER = "rebuilds"
 """Where the files of rebuilds lie in the transformation bucket: a folder per star table, a file per rebuild."""
 
+_LOG = logging.getLogger(__name__)
 _WORK_MEM = "128MB"
 _ROWS_PER_SECOND = 20_000  # roughly: docs/performance.md
 
@@ -92,12 +93,12 @@ def rebuild(
     tables: Iterable[str] = (),
     *,
     keep_history: bool = False,
-    written: Callable[[WrittenObject], None] | None = None,
+    log: logging.Logger = _LOG,
 ) -> Rebuild:
     """Compute star tables again: these, and those that were built by another version of their rule. Load the rest.
 
     With `keep_history`, these tables are not computed: they keep what they hold, and are loaded on by the rules of now.
-    `written` is called with each file that is written.
+    What will be changed is logged before, and each file that is written.
 
     Raises:
         UnknownTableError: there is no star table of a name.
@@ -106,14 +107,16 @@ def rebuild(
         EvolutionBlockedError: something of others stands in the way of a change of the tables.
         DatabaseUnavailableError: the warehouse is down, or a table stays locked.
     """
-    files = _Files(stores, catalog, rules, written)
+    files = _Files(stores, catalog, rules, log)
+    captures = list(_captures_after(stores.ingestion, None))
     with stores.connect() as connection, transaction(connection):
         lock(connection)
         create_bookkeeping(connection)
         loaded = loaded_captures(connection)
         targets = _with_inputs({*tables, *outdated_tables(connection, rules)} if loaded else set(), catalog)
-        captures = list(read_captures(stores.ingestion, list_after(stores.ingestion, None)))
+        captures += _captures_after(stores.ingestion, captures[-1].id if captures else None)
         planned = plan(connection, catalog.stars)
+        log.info(as_text(planned))
         if keep_history:
             apply(connection, planned, Phase.AT_ONCE, targets - planned.created)
             record_rules(connection, {name: rules[name] for name in targets})
@@ -150,6 +153,10 @@ def rebuild(
     return Rebuild(sorted(targets), len(captures), load)
 
 
+def _captures_after(ingestion: Bucket, id_: str | None) -> Iterator[Capture]:
+    return read_captures(ingestion, list_after(ingestion, id_))
+
+
 def expected_rebuilds(connection: Connection, catalog: Catalog[StarTable], rules: Mapping[str, str]) -> dict[str, str]:
     """Return by star table that is to be rebuilt why, how many rows it has and roughly how long that takes."""
     rows = dict(
@@ -172,7 +179,8 @@ def _with_inputs(tables: set[str], catalog: Catalog[StarTable]) -> set[str]:
     stars = {star.name: star for star in catalog.stars}
     if unknown := sorted(tables - stars.keys()):
         raise UnknownTableError(unknown[0], stars)
-    return tables.union(*(stars.keys() & stars[name].inputs(catalog.stars) for name in tables))
+    inputs = set[str]().union(*(stars.keys() & stars[name].inputs(catalog.stars) for name in tables))
+    return tables if inputs <= tables else _with_inputs(tables | inputs, catalog)
 
 
 def _check_complete(captures: Sequence[Capture], loaded: set[str]) -> None:
@@ -186,16 +194,12 @@ class _Files:
     """The files of a rebuild: one per star table, with its rows of many captures."""
 
     def __init__(
-        self,
-        stores: Stores,
-        catalog: Catalog[StarTable],
-        rules: Mapping[str, str],
-        written: Callable[[WrittenObject], None] | None,
+        self, stores: Stores, catalog: Catalog[StarTable], rules: Mapping[str, str], log: logging.Logger
     ) -> None:
         self._stores = stores
         self._catalog = catalog
         self._rules = rules
-        self._written = written
+        self._log = log
         self._captures: dict[str, frozenset[str]] = {}
 
     def write(self, wanted: Mapping[str, Sequence[Capture]]) -> None:
@@ -220,10 +224,9 @@ class _Files:
         if lost := sum(differences):
             raise RowsLostError(star, lost)
         self._captures[star.name] = frozenset(capture.id for capture in captures)
-        if self._written:
-            for each in (file.rejected, file.rows):
-                if each:
-                    self._written(each)
+        for each in (file.rejected, file.rows):
+            if each:
+                each.log(self._log)
 
     def _needs_only_changed(self, star: StarTable, inputs: Mapping[str, Rows]) -> bool:
         """Whether rows that are as in the capture before can be left out: captured tables hardly have any."""

@@ -13,6 +13,7 @@ from etl_assets.catalog.stages import REBUILD, WAREHOUSE
 from etl_assets.schema.table import Catalog
 from etl_assets.transformation.code_version import rule_versions
 from etl_assets.transformation.star_table import StarTable
+from etl_assets.warehouse.assets import log_quarantined
 from etl_assets.warehouse.rebuild import Rebuild, Stores, rebuild
 
 
@@ -48,15 +49,9 @@ def rebuild_job(catalog: Catalog[StarTable]) -> dg.JobDefinition:
         """
         with permanent_errors_not_retried():
             stores = Stores(ingestion_bucket.open(), transformation_bucket.open(), warehouse_database.connect)
-            done = rebuild(
-                stores,
-                catalog,
-                rules,
-                config.tables,
-                keep_history=config.keep_history,
-                written=lambda file: file.log(context.log),
-            )
+            done = rebuild(stores, catalog, rules, config.tables, keep_history=config.keep_history, log=context.log)
         _log_rebuild(context, done)
+        log_quarantined(context.log, catalog, done.load)
 
     @dg.job(
         name=REBUILD,

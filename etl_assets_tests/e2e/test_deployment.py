@@ -28,7 +28,9 @@ def deployed(aws: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[De
     """A deployment whose sensors are running, after a first load."""
     settings = {"ETL_CRON": "* * * * *", "FRESHNESS_WARN_MINUTES": "2", "FRESHNESS_FAIL_MINUTES": "30"}
     with deployment(tmp_path_factory.mktemp("deployment"), **settings) as running:
-        running.start_sensors("source_activity", "catch_up")  # `alerts` is on, because there is a topic
+        running.start_sensors(
+            "source_activity", "catch_up", "rebuild_sensor"
+        )  # `alerts` is on, because there is a topic
         until(lambda: count_loads(running), seconds=300)
         yield running
 
@@ -154,6 +156,16 @@ def test_a_backfill_transforms_in_parallel_runs_and_loads_in_consecutive_ones(de
     loads = deployed.backfill(*(f"{WAREHOUSE}/{star.name}" for star in STAR_TABLES))
     assert not overlapping(loads)
     assert loads == sorted(loads, key=lambda run: float(run["startTime"]))
+
+
+def test_a_table_that_was_built_by_another_rule_is_rebuilt_without_intervention(deployed: Deployment) -> None:
+    await_idle(deployed)
+    deployed.warehouse("UPDATE warehouse.dim_design SET design_name = 'by an older rule'")
+    deployed.warehouse("UPDATE warehouse.tables SET rule = 'older' WHERE star_table = 'dim_design'")
+    by_older_rule = "SELECT 1 FROM warehouse.dim_design WHERE design_name = 'by an older rule'"
+    until(lambda: not deployed.warehouse(by_older_rule), seconds=240)
+    await_idle(deployed)
+    assert [run["jobName"] for run in deployed.runs("SUCCESS") if run["jobName"] == "rebuild"] == ["rebuild"]
 
 
 def statistics_of(metric: str) -> dict[str, Any]:
