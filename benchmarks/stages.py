@@ -26,7 +26,7 @@ from etl_assets.totesys import TOTESYS_TABLES
 from etl_assets.transformation import STAR_TABLES
 from etl_assets.transformation.star_table import join_dependencies
 from etl_assets.warehouse.loader import load
-from etl_assets_tests.pipeline import CATALOG, RULES, SOURCE, STAR, materialize_star, star_input
+from etl_assets_tests.pipeline import CATALOG, SOURCE, STAR, materialize_star, star_input
 
 FACT = STAR["fact_sales_order"]
 REFERENCED = [star for star in STAR_TABLES if star.name in FACT.foreign_keys.values()]
@@ -70,7 +70,8 @@ def load_fact(warehouse: str, bucket: str, partition: str = FIRST) -> None:
             star.name: stack.enter_context(star_input(Bucket(bucket), star, partition).open(partition))
             for star in stars
         }
-        load(connection, Catalog(TOTESYS_TABLES, stars), RULES, captures, files)
+        rules = {name: file.rule or "" for name, file in files.items()}
+        load(connection, Catalog(TOTESYS_TABLES, stars), rules, captures, files)
 
 
 def statements_of(

@@ -271,16 +271,12 @@ def hold_unresolved(connection: Connection, star: StarTable, references: Referen
     any_held = False
     for column in references.tables:
         name = quote_identifier(column)
-        [[values]] = connection.run(
-            f"""SELECT array_agg(CAST({name} AS text)) FROM (SELECT DISTINCT {name} FROM {staged(star)}) version
-                WHERE NOT {references.resolves(column, "version")}"""
+        connection.run(
+            f"""UPDATE {staged(star)} SET {HELD} = true WHERE {name} IN (
+                    SELECT {name} FROM (SELECT DISTINCT {name} FROM {staged(star)}) version
+                    WHERE NOT {references.resolves(column, "version")})"""
         )
-        if values:
-            any_held = True
-            connection.run(
-                f"UPDATE {staged(star)} SET {HELD} = true WHERE CAST({name} AS text) = ANY(CAST(:values AS text[]))",
-                values=values,
-            )
+        any_held |= connection.row_count > 0
     return any_held
 
 
