@@ -351,7 +351,9 @@ def test_a_run_is_a_process_of_the_task_and_loads_the_warehouse(small: Small, lo
 def test_a_run_whose_task_is_killed_is_ended_and_loads_the_change_in_the_next_task(small: Small, killed: str) -> None:
     assert small.status(killed) == "FAILURE"
     assert "The task in which it ran has ended." in small.deployed.events(killed)
-    until(lambda: small.deployed.runs("SUCCESS", parent_run_id=killed), seconds=TIMEOUT)
+    [retried] = until(lambda: small.deployed.runs("SUCCESS", parent_run_id=killed), seconds=TIMEOUT)
+    if not small.deployed.is_of_the_latest_window(retried):
+        small.await_status(small.launch("etl"), "SUCCESS")
     query = "SELECT units_sold FROM warehouse.fact_sales_order_current WHERE sales_order_id = 1"
     assert small.deployed.warehouse(query) == [[1001]]
 

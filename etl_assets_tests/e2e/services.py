@@ -126,6 +126,10 @@ class Deployment:
         after = self.graphql(state, schedule=selector)["scheduleOrError"]["scheduleState"]
         return bool(after["status"] == "STOPPED")
 
+    def is_of_the_latest_window(self, run: Mapping[str, Any]) -> bool:
+        """Whether the window of a run has not ended yet: after it, a run cannot capture."""
+        return [run["tags"]["dagster/partition"]] == self.latest_partitions(1)
+
     def latest_partitions(self, number: int) -> list[str]:
         """Return the keys of the latest partitions of `etl`, oldest first."""
         [etl] = self.graphql(
