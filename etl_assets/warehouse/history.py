@@ -115,12 +115,13 @@ def _latest(star: StarTable, versions: str) -> str:
         WHERE NOT {HELD} ORDER BY {key}, {CAPTURED_AT} DESC"""
 
 
-def merge(star: StarTable, versions: str, *, is_empty: bool) -> str:
+def merge(star: StarTable, versions: str, *, is_empty: bool, one_capture: bool = False) -> str:
     """Return the statement that loads new versions, and returns by time of capture how many, and how many tombstones.
 
-    A row of a table that keeps the latest version is replaced by a newer one. With `is_empty`, there is none.
+    A row of a table that keeps the latest version is replaced by a newer one. With `is_empty`, there is none; with
+    `one_capture`, the versions are in order as they are.
     """
-    columns = star.captured_columns.names
+    columns, in_order = star.captured_columns.names, "" if one_capture else f"ORDER BY {CAPTURED_AT}"
     if star.keeps_every_version:
         columns, conflict, deleted = [*columns, DELETED], "", DELETED
     else:
@@ -134,7 +135,7 @@ def merge(star: StarTable, versions: str, *, is_empty: bool) -> str:
         )
     return f"""WITH merged AS (
             INSERT INTO {relation(star)} AS present ({column_list(columns)})
-            SELECT {column_list(columns)} FROM ({_latest(star, versions)}) versions ORDER BY {CAPTURED_AT} {conflict}
+            SELECT {column_list(columns)} FROM ({_latest(star, versions)}) versions {in_order} {conflict}
             RETURNING present.{CAPTURED_AT}, {deleted} AS {DELETED})
         SELECT {CAPTURED_AT}, count(*), count(*) FILTER (WHERE {DELETED}) FROM merged GROUP BY {CAPTURED_AT}"""
 

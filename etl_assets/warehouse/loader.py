@@ -232,7 +232,7 @@ class _TableLoader:
         rows.has_rejected |= quarantine.has_rows(connection, REJECTED, star)
         if self.has_pending:
             quarantine.restage_pending(connection, star)
-        if full and star.keeps_every_version:
+        if full and star.keeps_every_version and not all(self._known.values()):  # else none can be missing
             self._stage_tombstones(full)
         if self.input.replaces and not self.is_created:
             self._replace()
@@ -288,7 +288,8 @@ class _TableLoader:
         self.connection.run(history.stage_tombstones(self.star, is_empty=self.is_empty))
 
     @property
-    def _new_versions(self) -> Mapping[str, bool]:
+    def _known(self) -> dict[str, bool]:
+        """What is known of the staged versions and those before them, as the SQL over them takes it."""
         one_capture = len(self.input.captures) == 1 and not self.has_pending
         return {"is_empty": self.is_empty, "one_capture": one_capture}
 
@@ -304,7 +305,7 @@ class _TableLoader:
             try:
                 with postgres.savepoint(self.connection):
                     counts = self.connection.run(
-                        history.merge(star, history.new_versions(star, **self._new_versions), is_empty=self.is_empty)
+                        history.merge(star, history.new_versions(star, **self._known), **self._known)
                     )
                     if self.is_created:
                         add_foreign_keys(self.connection, star)
@@ -344,7 +345,7 @@ class _TableLoader:
     def _keep_new(self) -> int:
         """Keep the new versions in a temporary table, record those held as pending, and return the highest number."""
         star, table = self.star, history.new(self.star)
-        self.connection.run(history.create_new(star, **self._new_versions))
+        self.connection.run(history.create_new(star, **self._known))
         self.connection.run(f"CREATE UNIQUE INDEX ON {table} ({history.NUMBER})")
         self.connection.run(f"ANALYZE {table}")
         if self.references.tables:
