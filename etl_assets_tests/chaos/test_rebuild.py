@@ -20,7 +20,8 @@ from etl_assets.adapters.postgres import Connection, connect, quote_identifier
 from etl_assets.catalog.stages import INGESTION, TRANSFORMATION, WAREHOUSE
 from etl_assets.simulator.postgres import Server
 from etl_assets.warehouse.plan import Phase
-from etl_assets_tests.chaos import SEED, changed_rules, processes
+from etl_assets_tests import changed_rules
+from etl_assets_tests.chaos import SEED, processes
 from etl_assets_tests.chaos.history import all_captures
 from etl_assets_tests.chaos.processes import Point, make_changes
 from etl_assets_tests.harness import Platform, make_history, new_database, until

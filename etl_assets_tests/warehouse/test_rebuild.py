@@ -20,6 +20,7 @@ from etl_assets.transformation.star_table import ColumnOf, StarTable, star_table
 from etl_assets.warehouse.loader import OutdatedFileError
 from etl_assets.warehouse.plan import EvolutionBlockedError
 from etl_assets.warehouse.rebuild import HistoryIncompleteError, RowsLostError, UnknownTableError
+from etl_assets_tests.changed_rules import IN_CAPITALS, PLACES, WITH_TOTAL
 from etl_assets_tests.harness import Platform, failed_counts, make_history, new_database, unique_numbers
 from etl_assets_tests.pipeline import SOURCE, STAR
 
@@ -74,27 +75,8 @@ def renaming(table: StarTable, transform: Callable[..., pd.DataFrame], old: str,
     )
 
 
-def with_total_amount(sales_order: pd.DataFrame) -> pd.DataFrame:
-    rows = ORDERS.transform(sales_order)
-    return rows.assign(total_amount=rows["units_sold"] * rows["unit_price"])
-
-
 def with_units(sales_order: pd.DataFrame) -> pd.DataFrame:
     return ORDERS.transform(sales_order).rename(columns={"units_sold": "units"})
-
-
-def in_capitals(design: pd.DataFrame) -> pd.DataFrame:
-    return design.assign(design_name=design["design_name"].str.upper())
-
-
-@star_table(
-    primary_key=("place_id",),
-    columns=columns(place_id=pa.int32(), country=pa.string()),
-    derived_from={"place_id": "address.address_id"},
-)
-def dim_place(address: pd.DataFrame) -> pd.DataFrame:
-    """Places, but for the first."""
-    return address[address["address_id"] != 1].rename(columns={"address_id": "place_id"})
 
 
 @star_table(
@@ -128,17 +110,6 @@ class Change:
 
 
 DESIGN = SOURCE["design"]
-TOTAL = with_columns(
-    replace(
-        ORDERS,
-        transform=with_total_amount,
-        derived_from={
-            **ORDERS.derived_from,
-            "total_amount": (ColumnOf("sales_order", "units_sold"), ColumnOf("sales_order", "unit_price")),
-        },
-    ),
-    total_amount=pa.decimal128(21, 2),
-)
 CHANGES = {
     "a source column that may be null": Change(
         (with_columns(DESIGN, stars=optional(pa.int32())), with_columns(DESIGNS, stars=optional(pa.int32()))),
@@ -166,7 +137,7 @@ CHANGES = {
         captured_before=False,
     ),
     "a column from one long captured": Change((with_columns(PAYMENTS, company_ac_number=pa.int32()),)),
-    "a derived column": Change((TOTAL,)),
+    "a derived column": Change((WITH_TOTAL,)),
     "a column that is renamed": Change(
         (renaming(ORDERS, with_units, "units_sold", renamed_from("units_sold", pa.int32()).with_name("units")),)
     ),
@@ -174,10 +145,10 @@ CHANGES = {
     "a column that is retyped": Change((with_columns(PAYMENTS, payment_amount=pa.string()),)),
     "a column that is no longer declared": Change((without_column(ORDERS, "units_sold"),)),
     "a column that is dropped": Change((without_column(ORDERS, "units_sold", dropped=("units_sold",)),)),
-    "a rule": Change((replace(DESIGNS, transform=in_capitals),)),
+    "a rule": Change((IN_CAPITALS,)),
     "a key": Change((replace(PAYMENTS, primary_key=("transaction_id",)),)),
     "a dimension with a foreign key from an existing fact, and orphans": Change(
-        (dim_place, replace(ORDERS, foreign_keys={**ORDERS.foreign_keys, "agreed_delivery_location_id": "dim_place"})),
+        (PLACES, replace(ORDERS, foreign_keys={**ORDERS.foreign_keys, "agreed_delivery_location_id": "dim_place"})),
     ),
     "a fact": Change((fact_transaction,)),
     "a source table with rows": Change(
@@ -223,9 +194,9 @@ def rows_of_analysts(platform: Platform) -> list[list[Any]]:
 
 
 def test_a_dimension_may_get_another_key(platform: Platform, server: Server, tmp_path: Path) -> None:
-    declared = platform.declaring(dim_place)
+    declared = platform.declaring(PLACES)
     declared.rebuild()
-    changed = declared.declaring(replace(dim_place, primary_key=("country", "place_id")))
+    changed = declared.declaring(replace(PLACES, primary_key=("country", "place_id")))
     assert changed.rebuild().tables == ["dim_place"]
     assert changed.contents() == changed.from_scratch(server, tmp_path).contents()
     changed.totesys("UPDATE address SET country = 'Elsewhere' WHERE address_id = 2")
@@ -248,7 +219,7 @@ def test_what_others_put_into_the_warehouse_survives_a_rebuild(platform: Platfor
     ):
         platform.warehouse(statement)
     before = rows_of_analysts(platform)
-    platform.declaring(TOTAL).rebuild()
+    platform.declaring(WITH_TOTAL).rebuild()
     assert rows_of_analysts(platform) == before
     assert platform.warehouse("SELECT remark FROM warehouse.fact_sales_order WHERE sales_order_id = 7") == [["seen"]]
     assert platform.warehouse("SELECT * FROM warehouse.notes") == [["kept"]]
@@ -273,7 +244,7 @@ def test_a_view_of_others_on_a_column_whose_type_changes_is_named_and_nothing_is
 def test_until_it_is_rebuilt_nothing_is_loaded_into_a_table_whose_rule_has_changed_and_a_check_says_so(
     platform: Platform, server: Server, tmp_path: Path
 ) -> None:
-    deployed = platform.declaring(replace(DESIGNS, transform=in_capitals))
+    deployed = platform.declaring(IN_CAPITALS)
     before = deployed.contents()
     deployed.totesys("UPDATE design SET design_name = 'changed' WHERE design_id = 3")
     deployed.totesys("UPDATE payment SET paid = NOT paid WHERE payment_id = 9")
@@ -291,7 +262,7 @@ def test_until_it_is_rebuilt_nothing_is_loaded_into_a_table_whose_rule_has_chang
 
 def test_a_changed_rule_makes_no_false_versions(platform: Platform) -> None:
     versions = len(platform.contents()["fact_sales_order"])
-    deployed = platform.declaring(TOTAL)
+    deployed = platform.declaring(WITH_TOTAL)
     deployed.rebuild()
     deployed.refresh(full_capture=True)
     assert len(deployed.contents()["fact_sales_order"]) == versions
@@ -302,7 +273,7 @@ def test_a_changed_rule_makes_no_false_versions(platform: Platform) -> None:
 def test_a_changed_file_of_another_rule_is_not_loaded(platform: Platform) -> None:
     [[first]] = platform.warehouse("SELECT capture FROM warehouse.loads ORDER BY captured_at LIMIT 1")
     partition = first.partition("/")[0]
-    deployed = platform.declaring(TOTAL)
+    deployed = platform.declaring(WITH_TOTAL)
     deployed.rebuild()
     before = deployed.contents()
     with pytest.raises(OutdatedFileError, match=f"of partition {partition} was made by another version of its rule"):
@@ -347,7 +318,7 @@ def test_rows_that_the_warehouse_refuses_wait_in_a_rebuild_too(platform: Platfor
     platform.warehouse("ALTER TABLE warehouse.dim_design ADD CHECK (design_name <> 'RENAMED') NOT VALID")
     platform.warehouse("ALTER TABLE warehouse.fact_sales_order ADD CHECK (units_sold <> 1) NOT VALID")
     [[first_name]] = platform.totesys("SELECT upper(design_name) FROM design WHERE design_id = 2")
-    deployed = platform.declaring(replace(DESIGNS, transform=in_capitals), TOTAL)
+    deployed = platform.declaring(IN_CAPITALS, WITH_TOTAL)
     deployed.rebuild()
     assert deployed.warehouse("SELECT design_name FROM warehouse.dim_design WHERE design_id = 2") == [[first_name]]
     assert deployed.warehouse("SELECT 1 FROM warehouse.dim_design WHERE design_name = 'RENAMED'") == []
@@ -369,7 +340,7 @@ def test_without_all_captures_nothing_is_rebuilt(platform: Platform) -> None:
     )
     manifest.unlink()
     with pytest.raises(HistoryIncompleteError, match=f"capture {lost} is not in the ingestion bucket"):
-        platform.declaring(TOTAL).rebuild()
+        platform.declaring(WITH_TOTAL).rebuild()
     assert platform.contents() == before
 
 
