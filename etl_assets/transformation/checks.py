@@ -35,7 +35,7 @@ ROWS_MATCH_CAPTURE = Check[TransformStats](
     description="There is one row per captured row, rejected rows included. If not, correct the function and deploy "
     "it: the captures are kept, and catch_up loads them. `lost` has the first keys of which nothing was made.",
     metadata_key="difference",
-    count=lambda stats: abs(stats.input_rows - stats.rows - stats.rejected_rows),
+    count=lambda stats: stats.difference,
     blocking=True,
     versioned_only=True,
 )

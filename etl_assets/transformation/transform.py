@@ -69,6 +69,11 @@ class TransformStats:
         self.first_rows: list[dict[str, Any]] = []
         self._star = star
 
+    @property
+    def difference(self) -> int:
+        """The number of rows that are missing or surplus, if each row of the first input is to have one."""
+        return abs(self.input_rows - self.rows - self.rejected_rows)
+
     def observe(self, inputs: Inputs, result: ValidatedRows) -> None:
         """Add a batch."""
         name, first = next(iter(inputs.items()))

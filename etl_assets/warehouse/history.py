@@ -56,6 +56,11 @@ def key_json(star: StarTable, alias: str) -> str:
     return f"jsonb_build_object({parts})"
 
 
+def stored_columns(star: StarTable) -> list[str]:
+    """Return the columns of a table that a load writes."""
+    return [*star.captured_columns.names, *([DELETED] if star.keeps_every_version else [])]
+
+
 def _loaded(star: StarTable) -> str:
     """Return the query of the loaded versions, in the shape of staged ones."""
     deleted = DELETED if star.keeps_every_version else f"false AS {DELETED}"
@@ -121,9 +126,9 @@ def merge(star: StarTable, versions: str, *, is_empty: bool, one_capture: bool =
     A row of a table that keeps the latest version is replaced by a newer one. With `is_empty`, there is none; with
     `one_capture`, the versions are in order as they are.
     """
-    columns, in_order = star.captured_columns.names, "" if one_capture else f"ORDER BY {CAPTURED_AT}"
+    columns, in_order = stored_columns(star), "" if one_capture else f"ORDER BY {CAPTURED_AT}"
     if star.keeps_every_version:
-        columns, conflict, deleted = [*columns, DELETED], "", DELETED
+        conflict, deleted = "", DELETED
     else:
         replaced, deleted = [name for name in columns if name not in star.primary_key], "false"
         conflict = (
@@ -201,9 +206,8 @@ def update(star: StarTable) -> str:
 
     It returns what `merge` does. A row keeps its record id, and columns that are not declared.
     """
-    columns = (*star.captured_columns.names, *([DELETED] if star.keeps_every_version else []))
     key = _version_key(star)
-    replaced = [name for name in columns if name not in key]
+    replaced = [name for name in stored_columns(star) if name not in key]
     values = column_list(replaced, "wanted")
     return f"""WITH updated AS (
             UPDATE {relation(star)} present SET ({column_list(replaced)}) = ROW({values})

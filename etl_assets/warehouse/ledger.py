@@ -39,14 +39,17 @@ def latest_loaded(connection: Connection) -> str | None:
 def latest_change(connection: Connection) -> datetime | None:
     """Return the time (UTC, naive) when a star table was last changed by a load or built anew, or None."""
     changed_at: datetime | None = _latest(connection, "loaded_at", "changed <> '{}'")
-    [[exists]] = connection.run("SELECT to_regclass(:tables) IS NOT NULL", tables=TABLES)
-    [[built_at]] = connection.run(f"SELECT max(built_at) FROM {TABLES}") if exists else [[None]]
+    [[built_at]] = connection.run(f"SELECT max(built_at) FROM {TABLES}") if _exists(connection, TABLES) else [[None]]
     return max(filter(None, (changed_at, built_at)), default=None)
 
 
+def _exists(connection: Connection, table: str) -> bool:
+    [[exists]] = connection.run("SELECT to_regclass(:table) IS NOT NULL", table=table)
+    return bool(exists)
+
+
 def _latest(connection: Connection, column: str, condition: str) -> Any:
-    [[exists]] = connection.run("SELECT to_regclass(:loads) IS NOT NULL", loads=LOADS)
-    if not exists:
+    if not _exists(connection, LOADS):
         return None
     rows = connection.run(f"SELECT {column} FROM {LOADS} WHERE {condition} ORDER BY captured_at DESC LIMIT 1")
     return rows[0][0] if rows else None
@@ -64,8 +67,7 @@ def latest_loads(connection: Connection) -> dict[str, LatestLoad]:
 
 def loaded_captures(connection: Connection) -> set[str]:
     """Return the ids of all loaded captures."""
-    [[exists]] = connection.run("SELECT to_regclass(:loads) IS NOT NULL", loads=LOADS)
-    return {id_ for [id_] in connection.run(f"SELECT capture FROM {LOADS}")} if exists else set()
+    return {id_ for [id_] in connection.run(f"SELECT capture FROM {LOADS}")} if _exists(connection, LOADS) else set()
 
 
 def record_captures(connection: Connection, captures: Sequence[Capture]) -> list[Capture]:
@@ -133,9 +135,9 @@ def count_repaired(connection: Connection, star: StarTable, times: Sequence[date
 
 def rules_of_tables(connection: Connection) -> dict[str, str]:
     """Return by star table of the warehouse the version of the rule that it was built by, if that is known."""
-    [[exists]] = connection.run("SELECT to_regclass(:tables) IS NOT NULL", tables=TABLES)
-    rows = connection.run(f"SELECT star_table, rule FROM {TABLES} WHERE rule IS NOT NULL") if exists else []
-    return dict(rows)
+    if not _exists(connection, TABLES):
+        return {}
+    return dict(connection.run(f"SELECT star_table, rule FROM {TABLES} WHERE rule IS NOT NULL"))
 
 
 def outdated_tables(connection: Connection, rules: Mapping[str, str]) -> list[str]:

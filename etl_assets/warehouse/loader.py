@@ -244,11 +244,11 @@ class _TableLoader:
         repairs = [captured_at for captured_at, capture in captures.items() if capture.repairs]
         if repairs and not self.is_derived and not self.input.replaces:
             self._record_repaired(repairs)
-        recorded = sorted(captures if self.input.replaces else self.new_captures & captures.keys())
+        new, every = sorted(self.new_captures & captures.keys()), sorted(captures)
+        recorded, reported = (every, new) if self.input.replaces else (new, every)
         if rows.has_rejected:
             in_full = sorted({*full} & {*recorded})
             quarantine.record_rejected(connection, star, recorded, in_full, replaces=self.input.replaces)
-        reported = sorted(self.new_captures & captures.keys()) if self.input.replaces else sorted(captures)
         quarantined = quarantine.quarantined_at(connection, star, reported)
         latest = max(captures, default=None)
         if latest in self.new_captures and latest in repairs and star.keeps_every_version:

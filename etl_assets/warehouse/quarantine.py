@@ -25,7 +25,7 @@ from etl_assets.adapters.postgres import (
 from etl_assets.schema.columns import CAPTURED_AT
 from etl_assets.transformation.star_table import StarTable
 from etl_assets.warehouse.ddl import DELETED, PENDING, REJECTED, relation
-from etl_assets.warehouse.history import HELD, NUMBER, key_json, new, staged, staged_rejected, surplus
+from etl_assets.warehouse.history import HELD, NUMBER, key_json, new, staged, staged_rejected, stored_columns, surplus
 
 _STAGED_COLUMNS = (CAPTURED_AT, "table", "key", "column", "value", "reason", "row", "position", "refused")
 
@@ -287,7 +287,7 @@ def record_pending(connection: Connection, star: StarTable, references: Referenc
 
 def hold_loaded(connection: Connection, star: StarTable, references: References) -> int:
     """Move the loaded versions that refer to a row that is about to go to `PENDING`; return how many."""
-    columns = (*star.captured_columns.names, *([DELETED] if star.keeps_every_version else []))
+    columns = stored_columns(star)
     resolve = " AND ".join(references.resolves(column, "loaded") for column in references.tables)
     [[count]] = connection.run(
         f"""WITH gone AS (DELETE FROM {relation(star)} loaded WHERE NOT ({resolve})

@@ -117,14 +117,14 @@ def rebuild(
         captures += _captures_after(stores.ingestion, captures[-1].id if captures else None)
         planned = plan(connection, catalog.stars)
         log.info(as_text(planned))
+        if targets and not keep_history:
+            _check_complete(captures, loaded)
+        apply(connection, planned, Phase.AT_ONCE, targets - planned.created)
         if keep_history:
-            apply(connection, planned, Phase.AT_ONCE, targets - planned.created)
             record_rules(connection, {name: rules[name] for name in targets})
             targets = set()
         elif targets:
-            _check_complete(captures, loaded)
             forget_rules(connection, targets)
-            apply(connection, planned, Phase.AT_ONCE, targets - planned.created)
     new_captures = [capture for capture in captures if capture.id not in loaded]
     wanted = {star.name: captures if star.name in targets else new_captures for star in catalog.stars}
     files.write(wanted)
@@ -216,7 +216,7 @@ class _Files:
 
         def observe(stats: TransformStats) -> None:
             if star.keeps_every_version:
-                differences.append(abs(stats.input_rows - stats.rows - stats.rejected_rows))
+                differences.append(stats.difference)
 
         rule, only_changed = self._rules[star.name], self._needs_only_changed(star, inputs)
         batches = transform_captures(star, inputs, captures, observe, rule=rule, only_changed=only_changed)
