@@ -29,6 +29,7 @@ _SECTIONS = {
         start_up,
         stages.captures_of_orders,
         stages.captures_of_nothing,
+        stages.key_lists,
         stages.facts,
         stages.loads,
         rebuilds.rebuilds,

@@ -15,11 +15,12 @@ import pytest
 from pyarrow import csv
 
 from benchmarks.bench import Bench, multiply
-from benchmarks.measure import Parameters, compared, in_fresh_process, in_turn, memory, timed, with_peak
+from benchmarks.measure import Parameters, Row, compared, in_fresh_process, in_turn, memory, seconds, timed, with_peak
 from etl_assets.adapters.object_store import Bucket
 from etl_assets.adapters.postgres import Connection, column_list, connect
 from etl_assets.ingestion.capture import capture
 from etl_assets.ingestion.manifest import latest, list_partition
+from etl_assets.ingestion.present_keys import read_present_keys
 from etl_assets.schema.columns import CAPTURED_AT
 from etl_assets.schema.table import Catalog
 from etl_assets.totesys import TOTESYS_TABLES
@@ -152,6 +153,44 @@ def captures_of_nothing(bench: Bench) -> None:
     what = f"capture without changes, {len(SOURCE)} tables of {rows:,} rows"
     bench.report.row(compared(what, own, {"psql": psql}, 1.5))
     bench.drop("wide")
+
+
+def _read_keys(bucket: str, lists: int) -> None:
+    """Read the first key lists of sales_order."""
+    captures = [each for each in list_partition(Bucket(bucket), FIRST) if each.has_keys("sales_order")][:lists]
+    assert len(captures) == lists
+    for _ in read_present_keys(Bucket(bucket), SOURCE["sales_order"], captures):
+        pass
+
+
+def key_lists(bench: Bench) -> None:
+    """Measure the keys of sales_order: captured after a deletion, and read."""
+    rows, few, many = bench.sizes.rows, 5, 10
+    bench.totesys  # noqa: B018 (the template is filled)
+    url, bucket = bench.server.create_database("keys", "totesys"), bench.bucket("keys")
+    capture_tables(url, bucket, ORDER)
+    first = latest(Bucket(bucket))
+    assert first
+
+    def ours() -> float:
+        with connect(url) as connection:
+            connection.run("SET session_replication_role = replica")  # foreign keys are not checked
+            connection.run(
+                "DELETE FROM sales_order WHERE sales_order_id IN (SELECT min(sales_order_id) FROM sales_order)"
+            )
+            connection.run("SELECT pg_stat_force_next_flush()")
+        return timed(capture_tables, url, bucket, ORDER)
+
+    changed = f"SELECT * FROM sales_order WHERE age(xmin) <= age('{first.horizon}'::xid8::xid)"
+    copy = "\\copy (SELECT sales_order_id FROM sales_order) TO '/dev/null' CSV HEADER"
+    own, psql = in_turn(max(many, bench.sizes.rounds), ours, partial(timed, bench.psql, "keys", changed, copy))
+    what = f"capture after a deletion: the changes and the keys of {rows:,} rows of sales_order"
+    bench.report.row(compared(what, own, {"psql": psql}, 1.25))
+    taken = {lists: with_peak(_read_keys, bucket, lists)[1] for lists in (few, many)}
+    bench.report.row(memory(f"memory of reading lists of {rows:,} keys", taken, 400, "lists"))
+    own = in_turn(bench.sizes.rounds, partial(timed, _read_keys, bucket, many))[0]
+    bench.report.row(Row(f"reading {many} lists of {rows:,} keys", seconds(own)))
+    bench.drop("keys")
 
 
 def _lakes(bench: Bench) -> dict[int, str]:

@@ -88,6 +88,8 @@ _CHANNEL_BOUND = b"SCRAM-SHA-256-PLUS"
 
 # One byte for the message type, four for the length, which counts itself (PostgreSQL manual, “Message Formats”).
 _MESSAGE_HEADER = struct.Struct("!ci")
+_SHORT_MESSAGE = COPY_DATA + bytes(3)
+_SHORT_BYTES = 40  # of a row: the headers of longer ones are not worth removing by length
 
 
 class DatabaseUnavailableError(Exception):
@@ -232,18 +234,10 @@ class Connection(pg8000.native.Connection):  # type: ignore[misc]
 
     def handle_COPY_DATA(self, data: bytes, context: Any) -> None:  # noqa: N802 (pg8000's name)
         """Write a row of COPY and all rows buffered after it: row by row, pg8000 is slower than the server."""
-        rows = [data]
         buffered = self._sock.peek()
-        start, last = 0, len(buffered) - _MESSAGE_HEADER.size
-        while start <= last:
-            kind, length = _MESSAGE_HEADER.unpack_from(buffered, start)
-            end = start + 1 + length
-            if kind != COPY_DATA or end > len(buffered):
-                break
-            rows.append(buffered[start + _MESSAGE_HEADER.size : end])
-            start = end
-        self._sock.read(start)
-        context.stream_write(b"".join(rows))
+        rows, end = _buffered_short_rows(buffered) if len(data) <= _SHORT_BYTES else _buffered_rows(buffered)
+        self._sock.read(end)
+        context.stream_write(data + rows)
 
     def close(self) -> None:
         """Close the connection and its socket. pg8000 leaves the socket open until garbage collection."""
@@ -264,6 +258,36 @@ class Connection(pg8000.native.Connection):  # type: ignore[misc]
         """Append rows to a table, from chunks of CSV without a header line. Return their number."""
         self.run(f"COPY {table} ({column_list(column_names)}) FROM STDIN (FORMAT csv)", stream=chunks)
         return int(self.row_count)
+
+
+def _buffered_rows(buffered: bytes) -> tuple[bytes, int]:
+    """Return the rows in the messages of COPY at the start of a buffer, and where the last whole one of these ends."""
+    rows = []
+    start, last = 0, len(buffered) - _MESSAGE_HEADER.size
+    while start <= last:
+        kind, length = _MESSAGE_HEADER.unpack_from(buffered, start)
+        end = start + 1 + length
+        if kind != COPY_DATA or end > len(buffered):
+            break
+        rows.append(buffered[start + _MESSAGE_HEADER.size : end])
+        start = end
+    return b"".join(rows), start
+
+
+def _buffered_short_rows(buffered: bytes) -> tuple[bytes, int]:
+    """Return the same, faster if rows are a few bytes long: the headers of messages are removed by length.
+
+    PostgreSQL's text has no NUL. So three of them after the type start a short length, and any that is left is of a
+    message of another kind or length, which `_buffered_rows` can read.
+    """
+    last = buffered.rfind(_SHORT_MESSAGE)
+    length_at = last + len(_SHORT_MESSAGE)
+    end = last + 1 + buffered[length_at] if last >= 0 and length_at < len(buffered) else last
+    end = max(0, end if end <= len(buffered) else last)
+    rows = buffered[:end]
+    while (start := rows.find(_SHORT_MESSAGE)) >= 0:
+        rows = rows.replace(rows[start : start + _MESSAGE_HEADER.size], b"")
+    return _buffered_rows(buffered) if not rows or b"\0" in rows else (rows, end)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from etl_assets.catalog.retries import RETRY_OUTAGES, permanent_errors_not_retri
 from etl_assets.catalog.stages import CAPTURE_OP, INGESTION, TOTESYS
 from etl_assets.ingestion.capture import CaptureResult, capture
 from etl_assets.ingestion.changes import SOURCE_SCHEMA, HeldBackHorizon
-from etl_assets.ingestion.manifest import list_partition
+from etl_assets.ingestion.manifest import Capture, list_partition
 from etl_assets.schema.errors import PermanentError
 from etl_assets.schema.table import JoinDependency, Table
 
@@ -148,6 +148,12 @@ def _log_captures(
         )
         for name, reason in each.full_tables.items():
             context.log.info(f"captured every row of {name}: {reason}", extra={"table": name, "capture": each.id})
+        for name, reason in each.key_reasons.items():
+            keys = each.key_files[name].rows
+            context.log.info(
+                f"captured the keys of all {keys} rows of {name}, to find those that went: {reason}",
+                extra={"table": name, "capture": each.id, "keys": keys},
+            )
     last = result.captures[-1]
     for table in tables:
         objects = [
@@ -170,10 +176,25 @@ def _log_captures(
             **objects_metadata(objects),
             "captured_at": dg.MetadataValue.timestamp(last.captured_at.replace(tzinfo=UTC)),
             "full": last.full_because or last.full_tables.get(table.name, "no, changes only"),
+            **_keys_metadata(bucket, table.name, result.captures),
             "seconds_read_and_write": result.seconds[table.name],
             "preview": preview(table, result.first_rows[table.name]),
         }
         context.add_asset_metadata(metadata, asset_key=[INGESTION, table.name], partition_key=last.partition)
+
+
+def _keys_metadata(bucket: Bucket, table: str, captures: Iterable[Capture]) -> dict[str, Any]:
+    """Return metadata of the keys that were captured to find deleted rows; nothing if none were."""
+    for each in captures:
+        if each.has_keys(table):
+            file = each.key_files[table]
+            return {
+                "keys": file.rows,
+                "keys_because": each.key_reasons[table],
+                "keys_uri": f"{bucket.url}/{file.key}",
+                "keys_bytes": file.bytes,
+            }
+    return {}
 
 
 def _log_no_capture(context: dg.AssetExecutionContext, tables: Iterable[Table], bucket: Bucket, partition: str) -> None:

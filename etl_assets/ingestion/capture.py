@@ -13,6 +13,7 @@ from etl_assets.adapters.postgres import (
     Connection,
     DatabaseUnavailableError,
     StatementRefusedError,
+    column_list,
     server_encoding,
     transaction,
 )
@@ -29,8 +30,9 @@ from etl_assets.ingestion.changes import (
     held_back_horizon,
     relation,
 )
+from etl_assets.ingestion.deletions import count_reason, count_rows, deletion_statistics, statistics_reason
 from etl_assets.ingestion.live_tables import as_live, full_table_reasons, live_name, live_tables
-from etl_assets.ingestion.manifest import Capture, CapturedFile, LiveTable, Source, bounds
+from etl_assets.ingestion.manifest import Capture, CapturedFile, DeletionStatistics, LiveTable, RowCount, Source, bounds
 from etl_assets.schema.table import JoinDependency, Table
 
 _LOCK = "totesys ETL: capture"  # the server hashes it into the key of an advisory lock
@@ -91,9 +93,10 @@ def capture(
         if previous and previous.partition > partition:
             raise LaterWindowCapturedError(partition, previous.partition)
         server = _server(connection)
+        statistics = deletion_statistics(connection, tables)
         try:
             with transaction(connection, snapshot=True):
-                started = _start(connection, tables, server)
+                started = _start(connection, tables, server, statistics)
                 # A capture published since `previous` was read may have seen more than this snapshot does.
                 if started and manifest.latest(bucket) == previous:
                     return _capture(
@@ -117,6 +120,7 @@ class _Start:
 
     wal_position: of all that the snapshot saw; None if the server does not tell.
     durable_at: when it is sure that all of it is flushed, by the client's monotonic clock.
+    statistics: by table, read before the snapshot.
     """
 
     now: datetime
@@ -124,6 +128,7 @@ class _Start:
     position: Position
     wal_position: int | None
     durable_at: float
+    statistics: Mapping[str, DeletionStatistics]
 
 
 @dataclass(frozen=True)
@@ -144,7 +149,9 @@ def _server(connection: Connection) -> _Server:
     return _Server(*server)
 
 
-def _start(connection: Connection, tables: Sequence[Table], server: _Server) -> _Start | None:
+def _start(
+    connection: Connection, tables: Sequence[Table], server: _Server, statistics: Mapping[str, DeletionStatistics]
+) -> _Start | None:
     """Lock the tables, take the snapshot and the lock of captures. Return None if another capture holds that lock.
 
     The lock ends with the transaction: a pooler may give the session to someone else after it.
@@ -176,7 +183,8 @@ def _start(connection: Connection, tables: Sequence[Table], server: _Server) -> 
     system_identifier, timeline_id, database_oid = identity
     source = Source(system_identifier, timeline_id, database_oid, started_at)
     position = Position(snapshot, server.is_standby, server.replayed)
-    return _Start(now, source, position, None if wal_position is None else end_of_record(wal_position), durable_at)
+    end = None if wal_position is None else end_of_record(wal_position)
+    return _Start(now, source, position, end, durable_at, statistics)
 
 
 def _capture(
@@ -213,22 +221,22 @@ def _capture(
                 files[table.name], heads[table.name] = copied
             seconds[table.name] += monotonic() - started
         earlier_files = before.latest_files if before else {}
-        captures.append(
-            Capture(
-                captured_at=captured_at,
-                partition=partition,
-                snapshot=start.position.snapshot,
-                source=start.source,
-                full_because=full_because,
-                previous=before.id if before else None,
-                files=files,
-                earlier_files={name: file for name, file in earlier_files.items() if name not in files},
-                files_unknown_until=before.files_unknown_until if before else None,
-                captured_transactions=_captured_transactions(connection, queries, files, start.position.snapshot),
-                tables=live,
-                full_tables=full_tables,
-            )
+        changes = Capture(
+            captured_at=captured_at,
+            partition=partition,
+            snapshot=start.position.snapshot,
+            source=start.source,
+            full_because=full_because,
+            previous=before.id if before else None,
+            files=files,
+            earlier_files={name: file for name, file in earlier_files.items() if name not in files},
+            files_unknown_until=before.files_unknown_until if before else None,
+            captured_transactions=_captured_transactions(connection, queries, files, start.position.snapshot),
+            tables=live,
+            full_tables=full_tables,
+            deletion_statistics=start.statistics,
         )
+        captures.append(_with_keys(connection, bucket, by_name.values(), changes, previous, seconds))
     wal_position = _await_flush(connection, start)
     captures = [replace(each, wal_position=wal_position) for each in captures]
     for each in captures:
@@ -239,6 +247,39 @@ def _capture(
     return CaptureResult(
         captures, held_back, warnings, seconds, {name: _first_rows(head) for name, head in heads.items()}
     )
+
+
+def _with_keys(
+    connection: Connection,
+    bucket: Bucket,
+    tables: Iterable[Table],
+    capture: Capture,
+    previous: Capture | None,
+    seconds: dict[str, float],
+) -> Capture:
+    """Return a capture with the keys of the tables of which rows may have gone since the previous one."""
+    files: dict[str, CapturedFile] = {}
+    reasons: dict[str, str] = {}
+    row_counts: dict[str, RowCount] = {}
+    for table in tables:
+        started = monotonic()
+        name = table.name
+        since = None if capture.is_full(name) else previous
+        if statistics := capture.deletion_statistics.get(name):
+            reason = statistics_reason(since.deletion_statistics.get(name), statistics) if since else None
+        else:
+            before = since.row_counts.get(name) if since else None
+            row_counts[name], remaining = count_rows(connection, table, capture.tables[name], before)
+            reason = count_reason(before, remaining) if since else None
+        if reason:
+            query = f"SELECT {column_list(table.primary_key)} FROM {relation(name)}"
+            key = manifest.key_file_key(name, capture.partition, capture.captured_at)
+            copied = _copy(connection, query, bucket, key, keep_empty=True)
+            assert copied
+            files[name], _ = copied
+            reasons[name] = reason
+        seconds[name] += monotonic() - started
+    return replace(capture, key_files=files, key_reasons=reasons, row_counts=row_counts)
 
 
 def _live_tables(connection: Connection, tables: Sequence[Table]) -> tuple[dict[str, LiveTable], dict[str, Drift]]:
@@ -315,14 +356,19 @@ class _HeadWriter(io.RawIOBase):
         return self._target.write(block)
 
 
-def _copy(connection: Connection, query: str, bucket: Bucket, key: str) -> tuple[CapturedFile, bytes] | None:
-    """Copy the rows of a query to an object; return it with its first bytes, or None (and no object) without rows."""
+def _copy(
+    connection: Connection, query: str, bucket: Bucket, key: str, *, keep_empty: bool = False
+) -> tuple[CapturedFile, bytes] | None:
+    """Copy the rows of a query to an object, and return it with its first bytes.
+
+    Without rows, there is no object and the result is None, unless it is kept: then it has the header only.
+    """
     with bucket.create(key) as target:
         writer = _HeadWriter(target)
         buffer = io.BufferedWriter(writer, _BLOCK_BYTES)
         rows = connection.copy_out(query, buffer)
         buffer.flush()
-        if not rows:
+        if not rows and not keep_empty:
             target.discard()
             return None
     return CapturedFile(key, rows, target.size, target.sha256.hexdigest()), writer.head

@@ -7,7 +7,7 @@ from datetime import datetime
 from pg8000.native import literal
 
 from etl_assets.adapters.postgres import Connection, column_list, quote_identifier
-from etl_assets.ingestion.live_tables import join_group
+from etl_assets.ingestion.live_tables import MEMBERS, join_group
 from etl_assets.ingestion.manifest import Capture, Source, bounds
 from etl_assets.schema.table import JoinDependency, Table
 
@@ -37,10 +37,12 @@ def write_count(connection: Connection, tables: Sequence[Table]) -> tuple[int, d
     which grows with any write to the cluster.
     """
     [[writes, now]] = connection.run(
-        """SELECT coalesce(CASE WHEN pg_is_in_recovery() THEN pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0')
-                                ELSE sum(n_tup_ins + n_tup_upd + n_tup_del) END, 0)::bigint,
-                  clock_timestamp() AT TIME ZONE 'UTC'
-           FROM pg_stat_user_tables WHERE schemaname = :schema AND relname = ANY(:tables)""",
+        f"""{MEMBERS}
+            SELECT coalesce(CASE WHEN pg_is_in_recovery() THEN pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0')
+                                 ELSE sum(pg_stat_get_tuples_inserted(oid) + pg_stat_get_tuples_updated(oid)
+                                          + pg_stat_get_tuples_deleted(oid)) END, 0)::bigint,
+                   clock_timestamp() AT TIME ZONE 'UTC'
+            FROM member""",
         schema=SOURCE_SCHEMA,
         tables=[table.name for table in tables],
     )

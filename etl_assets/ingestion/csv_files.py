@@ -57,7 +57,7 @@ class ColumnNotCapturedError(PermanentError):
 
 @dataclass(frozen=True)
 class _CaptureFile:
-    """The file of the table in a capture.
+    """The file of the table in a capture, or the file of its keys.
 
     content: its bytes, if it is small and exists; None if it is read as a stream.
     body: where its rows begin in `content`; 0 if this is not what was captured.
@@ -82,6 +82,21 @@ class _CaptureFile:
             return self
         is_whole = hashlib.sha256(content).hexdigest() == self.file.sha256 and _last_row_end(content) == len(content)
         return replace(self, content=content, body=_header_end(content) + 1 if content and is_whole else 0)
+
+
+def _fetch_ahead(bucket: Bucket, files: Iterable[_CaptureFile]) -> Iterator[_CaptureFile]:
+    """Yield small files with their contents, which are read several at a time."""
+
+    def fetch(several: list[_CaptureFile]) -> list[_CaptureFile]:
+        return [each.fetched(bucket) for each in several]
+
+    requests = in_batches(files, lambda each: each.file.bytes + _REQUEST_BYTES, _SMALL_BYTES)
+    return chain.from_iterable(map_ahead(fetch, requests))
+
+
+def _by_size(files: Iterable[_CaptureFile]) -> Iterator[tuple[bool, Iterator[_CaptureFile]]]:
+    """Yield consecutive files that are all small, or all large, and whether they are small."""
+    return groupby(files, lambda each: each.file.bytes <= _SMALL_BYTES)
 
 
 def _groups(files: Iterable[_CaptureFile]) -> Iterator[list[_CaptureFile]]:
@@ -164,27 +179,38 @@ class CapturedRows(Rows):
             ColumnNotCapturedError: a capture lacks a column, and nothing is declared to stand there instead.
         """
         bucket = self.open_bucket()
-
-        def fetch(several: list[_CaptureFile]) -> list[_CaptureFile]:
-            return [each.fetched(bucket) for each in several]
-
-        def fetch_ahead(files: Iterable[_CaptureFile]) -> Iterator[_CaptureFile]:
-            requests = in_batches(files, lambda each: each.file.bytes + _REQUEST_BYTES, _SMALL_BYTES)
-            return chain.from_iterable(map_ahead(fetch, requests))
-
         files = (
             _CaptureFile(file, capture.captured_at)
             for capture in captures
             if (file := capture.files.get(self.table.name))
         )
-        for is_small, consecutive in groupby(files, lambda each: each.file.bytes <= _SMALL_BYTES):
-            for group in _groups(fetch_ahead(consecutive)) if is_small else ([each] for each in consecutive):
+        for is_small, consecutive in _by_size(files):
+            for group in _groups(_fetch_ahead(bucket, consecutive)) if is_small else ([each] for each in consecutive):
                 yield from _read_group(bucket, self.table, group)
 
     def batches(self) -> Iterator[pa.Table]:
         """Yield the rows in batches, capture by capture."""
         for partition in self.partitions:
             yield from (batch.rows for batch in read_ahead(self.read(self.captures(partition))))
+
+
+def read_key_files(bucket: Bucket, table: Table, captures: Iterable[Capture]) -> Iterator[tuple[datetime, pa.Table]]:
+    """Yield the keys that captures have of a table, each list whole, with the time of its capture.
+
+    Keys that do not fit their declaration are left out.
+
+    Raises:
+        CorruptObjectError: an object is missing, or differs from its manifest.
+        ColumnNotCapturedError: a list lacks a column, and nothing is declared to stand there instead.
+    """
+    keys = replace(table, columns=pa.schema(map(table.columns.field, table.primary_key)), foreign_keys={}, excluded=())
+    files = (
+        _CaptureFile(each.key_files[table.name], each.captured_at) for each in captures if each.has_keys(table.name)
+    )
+    for is_small, consecutive in _by_size(files):
+        for each in _fetch_ahead(bucket, consecutive) if is_small else consecutive:
+            rows = [batch.rows.select(keys.columns.names) for batch in _read_file(bucket, keys, each)]
+            yield each.captured_at, pa.concat_tables(rows)
 
 
 def parse_csv(chunks: Iterable[bytes], columns: pa.Schema, *, lenient: bool = True) -> Iterator[pa.Table]:
@@ -242,6 +268,8 @@ def _stand_in(column: pa.Field, rows: int) -> pa.Array:
 
 
 def _parse(chunk: bytes, column_names: Sequence[str], types: Mapping[str, pa.DataType]) -> pa.Table:
+    if not chunk:
+        return pa.schema(types.items()).empty_table()
     return read_csv(
         pa.py_buffer(chunk),
         ReadOptions(column_names=column_names, block_size=len(chunk) + 16, use_threads=False),

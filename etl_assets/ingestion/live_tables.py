@@ -11,13 +11,16 @@ from etl_assets.ingestion.manifest import LiveColumn, LiveTable
 from etl_assets.schema.columns import earlier_name
 from etl_assets.schema.table import JoinDependency, Table
 
-# One row per table. A table's storage is that of all its partitions and of the tables that inherit from it.
-_LIVE_TABLES = """
+MEMBERS = """
     WITH RECURSIVE member (root, oid) AS (
         SELECT c.oid, c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE n.nspname = :schema AND c.relname = ANY(:tables) AND c.relkind IN ('r', 'p')
         UNION ALL
-        SELECT member.root, i.inhrelid FROM member JOIN pg_inherits i ON i.inhparent = member.oid),
+        SELECT member.root, i.inhrelid FROM member JOIN pg_inherits i ON i.inhparent = member.oid)"""
+"""A table (`root`) with all its partitions and the tables that inherit from it: these hold its rows."""
+
+# One row per table.
+_LIVE_TABLES = f"""{MEMBERS},
     col AS (
         SELECT a.*, format_type(a.atttypid, a.atttypmod) AS type,
                has_column_privilege(a.attrelid, a.attnum, 'SELECT') AS readable

@@ -1,7 +1,8 @@
 """A capture: every row of the source that may have changed since the previous capture, as of one snapshot.
 
 It is stored in the ingestion bucket as one CSV object per table with rows,
-`<table>/<YYYY>/<MM>/<DD>/<HH-MM>/<table>-<captured_at>.csv`, and a manifest, which is written last:
+`<table>/<YYYY>/<MM>/<DD>/<HH-MM>/<table>-<captured_at>.csv`, one of the same name with `.keys.csv` per table of which
+all primary keys were taken, and a manifest, which is written last:
 `captures/<YYYY>/<MM>/<DD>/<HH-MM>/<captured_at>.json`. A capture exists once its manifest does. Keys sort by time.
 """
 
@@ -51,7 +52,7 @@ class Source:
 
 @dataclass(frozen=True)
 class CapturedFile:
-    """The object that holds the captured rows of one table."""
+    """The object that holds the captured rows of one table, or the primary keys of all its rows."""
 
     key: str
     rows: int
@@ -86,6 +87,26 @@ class LiveTable:
 
 
 @dataclass(frozen=True)
+class DeletionStatistics:
+    """What the source's statistics say about deletions from a table.
+
+    deleted: how many rows of it were deleted.
+    counters: a hash of the counters of the table and each of its partitions, and of the time of their last reset.
+    """
+
+    deleted: int
+    counters: str
+
+
+@dataclass(frozen=True)
+class RowCount:
+    """The number of rows of a table, and its last primary key as text, by column; empty if it has no rows."""
+
+    rows: int
+    last_key: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Capture:
     """A capture, as its manifest describes it.
 
@@ -102,6 +123,10 @@ class Capture:
         wrote the manifest of the next one; None if it covers all captures.
     captured_transactions: those from the horizon on whose rows are in this capture or an earlier one, so that the next
         capture need not have them again. Recorded only while the horizon does not move.
+    key_files: by table, the primary keys of all its rows, if they were taken. That of an empty table has no rows.
+    key_reasons: by table of `key_files`, why its keys were taken.
+    deletion_statistics: by table, as of a moment before the snapshot; empty if the source keeps none.
+    row_counts: by table; empty if the source keeps statistics.
     """
 
     captured_at: datetime
@@ -117,6 +142,10 @@ class Capture:
     captured_transactions: Sequence[int] = ()
     tables: Mapping[str, LiveTable] = field(default_factory=dict)
     full_tables: Mapping[str, str] = field(default_factory=dict)
+    key_files: Mapping[str, CapturedFile] = field(default_factory=dict)
+    key_reasons: Mapping[str, str] = field(default_factory=dict)
+    deletion_statistics: Mapping[str, DeletionStatistics] = field(default_factory=dict)
+    row_counts: Mapping[str, RowCount] = field(default_factory=dict)
 
     @cached_property
     def id(self) -> str:
@@ -136,6 +165,10 @@ class Capture:
     def is_full(self, table: str) -> bool:
         """Whether every row of a table was captured."""
         return self.full or table in self.full_tables
+
+    def has_keys(self, table: str) -> bool:
+        """Whether the primary keys of all rows of a table were taken, beside its changed rows."""
+        return table in self.key_files
 
     @property
     def repairs(self) -> bool:
@@ -170,6 +203,15 @@ class Capture:
             captured_transactions=tuple(fields.get("captured_transactions", ())),
             tables={name: _live_table(table) for name, table in fields.get("tables", {}).items()},
             full_tables=fields.get("full_tables", {}),
+            key_files=_files(fields.get("key_files", {})),
+            key_reasons=fields.get("key_reasons", {}),
+            deletion_statistics={
+                name: DeletionStatistics(**each) for name, each in fields.get("deletion_statistics", {}).items()
+            },
+            row_counts={
+                name: RowCount(each["rows"], tuple(each["last_key"]))
+                for name, each in fields.get("row_counts", {}).items()
+            },
         )
 
 
@@ -199,7 +241,16 @@ def captured_at_of(id_: str) -> datetime:
 
 def file_key(table: str, partition: str, captured_at: datetime) -> str:
     """Return the key of the file of a table in a capture."""
-    return f"{partition_folder(table, partition)}/{table}-{key_timestamp(captured_at)}.csv"
+    return f"{_file_stem(table, partition, captured_at)}.csv"
+
+
+def key_file_key(table: str, partition: str, captured_at: datetime) -> str:
+    """Return the key of the file with the primary keys of a table in a capture."""
+    return f"{_file_stem(table, partition, captured_at)}.keys.csv"
+
+
+def _file_stem(table: str, partition: str, captured_at: datetime) -> str:
+    return f"{partition_folder(table, partition)}/{table}-{key_timestamp(captured_at)}"
 
 
 def capture_id_of(table: str, file_key: str) -> str:
@@ -271,5 +322,9 @@ def _read_all(bucket: Bucket, keys: Iterable[str]) -> Iterator[Capture]:
 def _sharing(capture: Capture, previous: Capture) -> Capture:
     known: Mapping[str, CapturedFile] = previous.latest_files
     earlier = {name: known[name] if known.get(name) == file else file for name, file in capture.earlier_files.items()}
-    tables = previous.tables if capture.tables == previous.tables else capture.tables
-    return replace(capture, earlier_files=earlier, tables=tables)
+    same: dict[str, Any] = {
+        name: value
+        for name in ("tables", "deletion_statistics", "row_counts")
+        if (value := getattr(previous, name)) == getattr(capture, name)
+    }
+    return replace(capture, earlier_files=earlier, **same)

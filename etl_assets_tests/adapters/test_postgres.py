@@ -1,13 +1,15 @@
 import io
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import quote
 
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pg8000.core import COPY_DATA
 
 from etl_assets.adapters.postgres import (
@@ -15,6 +17,8 @@ from etl_assets.adapters.postgres import (
     DatabaseUnavailableError,
     LoginError,
     StatementRefusedError,
+    _buffered_rows,
+    _buffered_short_rows,
     column_list,
     connect,
     parse_url,
@@ -168,6 +172,7 @@ def test_a_transaction_is_rolled_back_on_an_exception(totesys: Connection) -> No
         "SELECT n FROM generate_series(1, 0) n",
         "SELECT n, repeat(chr(255), n % 7), NULL, '' FROM generate_series(1, 100000) n",
         "SELECT n, repeat('x', n) FROM generate_series(8170, 8210) n",  # around the size of pg8000's buffer
+        "SELECT repeat('d', n % 300) FROM generate_series(1, 20000) n",
         "SELECT repeat('wide', 8000000)",
         "SELECT E'a\\r\\n\"b\"' FROM generate_series(1, 3)",
     ],
@@ -179,6 +184,27 @@ def test_rows_copied_in_batches_equal_rows_copied_one_by_one(totesys: Connection
         totesys.message_types[COPY_DATA] = lambda data, context: context.stream_write(data)
         assert totesys.copy_out(query, one_by_one) == rows
     assert in_batches.getvalue() == one_by_one.getvalue()
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.lists(st.tuples(st.text("d\n", max_size=3), st.sampled_from([0, 1, 96, 246, 250, 300])), max_size=8),
+    st.sampled_from([b"", b"c\0\0\0\4", b"N\0\0\0\x09Mdd\0\0", b"N\0\0\0\x0dMd\0\0\0dd\0\0"]),
+    st.integers(0, 8),
+    st.integers(0, 30),
+)
+@pytest.mark.parametrize("read", [_buffered_rows, _buffered_short_rows])
+def test_the_rows_in_a_buffer_are_those_of_its_whole_messages(
+    read: Callable[[bytes], tuple[bytes, int]], texts: list[tuple[str, int]], other: bytes, place: int, cut: int
+) -> None:
+    rows = [f"{text}{'x' * wide}\n".encode() for text, wide in texts]
+    messages = [b"d" + (len(row) + 4).to_bytes(4, "big") + row for row in rows]
+    buffered = b"".join([*messages[:place], other, *messages[place:]])
+    buffered = buffered[: max(0, len(buffered) - cut)]
+    copied, end = read(buffered)
+    number = next(n for n in range(len(rows) + 1) if len(b"".join(messages[:n])) == end)
+    assert copied == b"".join(rows[:number])
+    assert end or not any(buffered.startswith(message) for message in messages[:1])
 
 
 def test_the_connection_is_usable_after_a_copy_that_fails_halfway(totesys: Connection) -> None:

@@ -15,7 +15,7 @@ from etl_assets.adapters.object_store import Bucket
 from etl_assets.adapters.postgres import connect
 from etl_assets.ingestion.capture import capture
 from etl_assets.ingestion.changes import SourceBehindError, write_count
-from etl_assets.ingestion.manifest import Capture, list_partition
+from etl_assets.ingestion.manifest import Capture, RowCount, list_partition
 from etl_assets.schema.columns import columns
 from etl_assets.schema.table import Table
 from etl_assets.simulator import postgres
@@ -163,6 +163,27 @@ def test_a_standby_that_lags_is_an_outage_and_never_taken_for_a_restored_source(
         await_replay(standby, of=primary)
         assert write_count(connection, [ITEM])[0] > before_write, "`source_activity` sees it"
     assert address.rows(address.capture()) == {3: 300}
+
+
+def test_deletions_are_noticed_by_the_row_count_of_a_standby(
+    cluster: Cluster, address: Address, primary: postgres.Server
+) -> None:
+    standby = cluster.standby(primary, "standby")
+    await_replay(standby, of=primary)
+    address.lead_to(standby)
+    first = address.capture()
+    assert (first.full, first.deletion_statistics, first.row_counts) == (True, {}, {"item": RowCount(10, ("10",))})
+    for statement, rows in (
+        ("INSERT INTO item VALUES (11, 11)", None),
+        ("DELETE FROM item WHERE id = 3", 10),
+        ("WITH gone AS (DELETE FROM item WHERE id = 4) INSERT INTO item VALUES (12, 12)", 10),
+        ("DELETE FROM item", 0),
+    ):
+        run(primary, statement)
+        await_replay(standby, of=primary)
+        captured = address.capture()
+        assert not captured.full
+        assert [file.rows for file in captured.key_files.values()] == ([] if rows is None else [rows])
 
 
 def test_edits_that_never_reached_the_promoted_standby_are_taken_back(
