@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,12 +12,15 @@ from etl_assets.adapters.object_store import Bucket
 from etl_assets.ingestion.manifest import (
     Capture,
     CapturedFile,
+    DeletionStatistics,
     LiveColumn,
     LiveTable,
+    RowCount,
     Source,
     capture_id_of,
     captured_at_of,
     file_key,
+    key_file_key,
     latest,
     list_after,
     list_partition,
@@ -55,6 +59,10 @@ def test_a_capture_is_read_back_as_published(bucket: Bucket) -> None:
         full_because="asked for",
         earlier_files={"design": CapturedFile("design/x.csv", 2, 80, "cd")},
         files_unknown_until="2024-08-14-13:00/x",
+        key_files={"design": CapturedFile("design/x.keys.csv", 0, 10, "ef")},
+        key_reasons={"design": "rows deleted"},
+        deletion_statistics={"design": DeletionStatistics(7, "ab")},
+        row_counts={"staff": RowCount(3, ("1", "x"))},
     )
     publish(bucket, capture)
     assert list_partition(bucket, "2024-08-14-14:15") == [capture]
@@ -69,6 +77,13 @@ def test_an_id_contains_the_partition_and_the_time() -> None:
 def test_the_key_of_a_file_contains_the_id_of_its_capture() -> None:
     capture = capture_of(START)
     assert capture_id_of("sales_order", file_key("sales_order", capture.partition, capture.captured_at)) == capture.id
+
+
+def test_the_keys_of_a_table_are_beside_its_rows() -> None:
+    capture = capture_of(START)
+    key = key_file_key("staff", capture.partition, capture.captured_at)
+    assert key == "staff/2024/08/14/14-15/staff-2024-08-14_14.20.01.002003.keys.csv"
+    assert (capture.has_keys("staff"), replace(capture, key_files=capture.files).has_keys("staff")) == (False, True)
 
 
 def test_a_new_file_of_a_table_replaces_its_earlier_one() -> None:
