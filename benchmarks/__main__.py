@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from time import monotonic
 
-from benchmarks import rebuilds, report, stages, ticks
+from benchmarks import moments, rebuilds, report, stages, ticks
 from benchmarks.bench import Bench, Report, Sizes, serve
 from benchmarks.measure import Row, imports, in_turn, python, seconds, timed
 
@@ -33,6 +33,7 @@ _SECTIONS = {
         stages.facts,
         stages.loads,
         rebuilds.rebuilds,
+        moments.moments,
         ticks.first_runs,
         ticks.ticks,
         ticks.histories_of_captures,

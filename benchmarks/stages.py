@@ -72,7 +72,7 @@ def load_fact(warehouse: str, bucket: str, partition: str = FIRST) -> None:
             for star in stars
         }
         rules = {name: file.rule or "" for name, file in files.items()}
-        load(connection, Catalog(TOTESYS_TABLES, stars), rules, captures, files)
+        load(connection, Bucket(bucket), Catalog(TOTESYS_TABLES, stars), rules, captures, files)
 
 
 def statements_of(

@@ -5,19 +5,22 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from etl_assets.adapters.object_store import Bucket
 from etl_assets.adapters.postgres import DatabaseUnavailableError, connect, transaction
 from etl_assets.adapters.resources import DatabaseResource
 from etl_assets.adapters.settings import EnvironmentVariableError, Variable, required
 from etl_assets.reports import status
 from etl_assets.reports.report import load_reports
+from etl_assets.schema.errors import PermanentError
 from etl_assets.schema.table import Catalog, referenced_first
 from etl_assets.totesys import TOTESYS_TABLES
 from etl_assets.transformation import STAR_TABLES
 from etl_assets.transformation.code_version import rule_versions
 from etl_assets.transformation.star_table import with_descriptions
-from etl_assets.warehouse import plan
-from etl_assets.warehouse.rebuild import expected_rebuilds
+from etl_assets.warehouse import plan, trace
+from etl_assets.warehouse.rebuild import Stores, expected_rebuilds
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -33,11 +36,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "plan", help="show how the warehouse differs from its declaration; nothing is changed"
     )
     command.set_defaults(run=_print_plan)
+    command = commands.add_parser("trace", help="show where each version of a row of a star table came from")
+    command.add_argument("table", help="a star table, such as fact_sales_order")
+    command.add_argument("key", nargs="+", help="the values of its key")
+    command.add_argument("--show-personal", action="store_true", help="do not mask personal data")
+    command.set_defaults(run=_print_trace)
     options = parser.parse_args(arguments)
     try:
         options.run(options)
-    except (EnvironmentVariableError, DatabaseUnavailableError) as error:
-        sys.exit(str(error))
+    except (PermanentError, DatabaseUnavailableError, BotoCoreError, ClientError, OSError) as error:
+        sys.exit(" ".join(str(error).split()))
 
 
 def _print_status(options: argparse.Namespace) -> None:
@@ -64,6 +72,32 @@ def _print_plan(options: argparse.Namespace) -> None:  # noqa: ARG001 (it has no
         rebuilds = expected_rebuilds(connection, catalog, rule_versions(catalog))
     reports = {star.name: [each.name for each in load_reports() if star.name in each.query] for star in stars}
     print(plan.as_text(planned, reports, rebuilds))
+
+
+def _print_trace(options: argparse.Namespace) -> None:
+    catalog = with_descriptions(Catalog(TOTESYS_TABLES, STAR_TABLES))
+    source, warehouse = (
+        DatabaseResource(variable=variable)
+        for variable in (Variable.TOTESYS_DATABASE_URL, Variable.WAREHOUSE_DATABASE_URL)
+    )
+    ingestion, transformation = map(_bucket, (Variable.INGESTION_URL, Variable.TRANSFORMATION_URL))
+    found = trace.trace(
+        Stores(ingestion, transformation, warehouse.connect),
+        source.connect,
+        catalog,
+        rule_versions(catalog),
+        options.table,
+        options.key,
+        show_personal=options.show_personal,
+    )
+    print(trace.as_text(found))
+
+
+def _bucket(variable: str) -> Bucket:
+    try:
+        return Bucket(required(variable))
+    except ValueError as error:
+        raise EnvironmentVariableError(variable, str(error)) from error
 
 
 if __name__ == "__main__":

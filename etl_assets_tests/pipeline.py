@@ -18,7 +18,7 @@ from etl_assets.totesys import TOTESYS_TABLES
 from etl_assets.transformation import STAR_TABLES
 from etl_assets.transformation.code_version import rule_versions
 from etl_assets.transformation.parquet_files import StarFile, StarRows, write_star
-from etl_assets.transformation.star_table import StarTable, join_dependencies, with_descriptions
+from etl_assets.transformation.star_table import StarTable, join_dependencies, shared_columns, with_descriptions
 from etl_assets.transformation.transform import TransformStats, transform_partition
 from etl_assets.warehouse.audit import audit_tables
 from etl_assets.warehouse.checks import LoadedTable
@@ -93,7 +93,10 @@ class Pipeline:
         dependencies = join_dependencies(self.catalog)
         with connect(self.totesys_url) as connection:
             bucket = bucket or self.ingestion
-            result = capture(connection, bucket, self.catalog.sources, dependencies, partition, full=full)
+            shared = shared_columns(self.catalog)
+            result = capture(
+                connection, bucket, self.catalog.sources, dependencies, partition, full=full, shared=shared
+            )
         return list(result.captures)
 
     def transform(self, partition: str) -> None:
@@ -116,6 +119,6 @@ class Pipeline:
                 star.name: stack.enter_context(star_input(self.transformation, star, partition).open(partition, ids))
                 for star in self.catalog.stars
             }
-            loaded = load(connection, self.catalog, self.rules, captures, opened | dict(files or {}))
+            loaded = load(connection, self.ingestion, self.catalog, self.rules, captures, opened | dict(files or {}))
             audits = audit_tables(connection, self.catalog, loaded.up_to_date)
             return {name: LoadedTable([loaded.tables[name]], audits[name]) for name in audits}

@@ -103,8 +103,9 @@ def test_a_new_star_table_is_one_declared_function(
     extended = platform.declaring(star)
     assets = {f"{stage}/{star.name}": f"{stage}/{like}" for stage in (TRANSFORMATION, WAREHOUSE)}
     assert specs(extended.definitions).keys() - specs(defs).keys() == assets.keys()
+    unlike = {"matches_source"} if star is dim_material else set()  # its rows are not those of a source table
     for asset, existing in assets.items():
-        assert check_names(extended.definitions, asset) == check_names(defs, existing) != set()
+        assert check_names(extended.definitions, asset) == check_names(defs, existing) - unlike != set()
         assert columns_with_lineage(specs(extended.definitions)[asset]) == {*star.columns.names}
     assert all(evaluation.passed for evaluation in extended.run().get_asset_check_evaluations())
     assert sorted(current_rows(extended, star)) == sorted(extended.totesys(source))

@@ -18,7 +18,7 @@ from etl_assets.ingestion.capture import CaptureResult, capture
 from etl_assets.ingestion.changes import SOURCE_SCHEMA, HeldBackHorizon
 from etl_assets.ingestion.manifest import Capture, list_partition
 from etl_assets.schema.errors import PermanentError
-from etl_assets.schema.table import JoinDependency, Table
+from etl_assets.schema.table import JoinDependency, SharedColumns, Table
 
 SCHEMA_MATCHES: Check[Sequence[str]] = Check(
     name="schema_matches",
@@ -73,7 +73,10 @@ def totesys_assets(tables: Iterable[Table]) -> list[dg.AssetSpec]:
 
 
 def ingestion_assets(
-    tables: Sequence[Table], join_dependencies: Sequence[JoinDependency], partitions: dg.TimeWindowPartitionsDefinition
+    tables: Sequence[Table],
+    join_dependencies: Sequence[JoinDependency],
+    shared: Sequence[SharedColumns],
+    partitions: dg.TimeWindowPartitionsDefinition,
 ) -> dg.AssetsDefinition:
     """Build the ingestion assets: one op that cannot be subset, because all tables share a snapshot."""
     keys = {table.name: dg.AssetKey([INGESTION, table.name]) for table in tables}
@@ -117,7 +120,9 @@ def ingestion_assets(
                     _log_no_capture(context, tables, bucket, partition)
             if current in context.partition_keys:
                 with totesys.connect() as connection:
-                    result = capture(connection, bucket, tables, join_dependencies, current, full=config.full_capture)
+                    result = capture(
+                        connection, bucket, tables, join_dependencies, current, full=config.full_capture, shared=shared
+                    )
                 _log_captures(context, tables, bucket, result)
         for table in tables:
             warnings = result.schema_warnings[table.name] if result else ()

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from time import monotonic, sleep
@@ -30,10 +30,11 @@ from etl_assets.ingestion.changes import (
     held_back_horizon,
     relation,
 )
+from etl_assets.ingestion.checksums import source_checksums
 from etl_assets.ingestion.deletions import count_reason, count_rows, deletion_statistics, statistics_reason
 from etl_assets.ingestion.live_tables import as_live, full_table_reasons, live_name, live_tables
 from etl_assets.ingestion.manifest import Capture, CapturedFile, DeletionStatistics, LiveTable, RowCount, Source, bounds
-from etl_assets.schema.table import JoinDependency, Table
+from etl_assets.schema.table import JoinDependency, SharedColumns, Table
 
 _LOCK = "totesys ETL: capture"  # the server hashes it into the key of an advisory lock
 _POLL_SECONDS = 0.2
@@ -74,11 +75,13 @@ def capture(
     partition: str,
     *,
     full: bool = False,
+    shared: Sequence[SharedColumns] = (),
 ) -> CaptureResult:
     """Capture every row that may have changed since the latest capture into `partition`.
 
     All tables are read from one snapshot and streamed; the manifest is written last. `full` adds a second capture of
-    every row, from the same snapshot: whatever is new in it, the first one missed.
+    every row, from the same snapshot: whatever is new in it, the first one missed. A capture of every row has the
+    checksums of the `shared` columns.
 
     Raises:
         SchemaMismatchError: the source does not match its declaration; nothing is written.
@@ -100,7 +103,15 @@ def capture(
                 # A capture published since `previous` was read may have seen more than this snapshot does.
                 if started and manifest.latest(bucket) == previous:
                     return _capture(
-                        connection, bucket, tables, join_dependencies, partition, previous, started, full=full
+                        connection,
+                        bucket,
+                        tables,
+                        join_dependencies,
+                        partition,
+                        previous,
+                        started,
+                        full=full,
+                        shared=shared,
                     )
         except StatementRefusedError:
             _live_tables(connection, tables)  # says more about a missing table than LOCK TABLE does
@@ -197,6 +208,7 @@ def _capture(
     start: _Start,
     *,
     full: bool,
+    shared: Sequence[SharedColumns],
 ) -> CaptureResult:
     """Copy the tables and publish the manifests, which the next capture sees when the transaction ends."""
     live, drift = _live_tables(connection, tables)
@@ -235,6 +247,7 @@ def _capture(
             tables=live,
             full_tables=full_tables,
             deletion_statistics=start.statistics,
+            checksums=source_checksums(connection, tables, live, shared) if full_because else {},
         )
         captures.append(_with_keys(connection, bucket, by_name.values(), changes, previous, seconds))
     wal_position = _await_flush(connection, start)
@@ -252,7 +265,7 @@ def _capture(
 def _with_keys(
     connection: Connection,
     bucket: Bucket,
-    tables: Iterable[Table],
+    tables: Collection[Table],
     capture: Capture,
     previous: Capture | None,
     seconds: dict[str, float],
@@ -279,7 +292,8 @@ def _with_keys(
             files[name], _ = copied
             reasons[name] = reason
         seconds[name] += monotonic() - started
-    return replace(capture, key_files=files, key_reasons=reasons, row_counts=row_counts)
+    columns = {table.name: table.primary_key for table in tables if table.name in files}
+    return replace(capture, key_files=files, key_columns=columns, key_reasons=reasons, row_counts=row_counts)
 
 
 def _live_tables(connection: Connection, tables: Sequence[Table]) -> tuple[dict[str, LiveTable], dict[str, Drift]]:

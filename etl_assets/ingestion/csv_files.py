@@ -195,18 +195,15 @@ class CapturedRows(Rows):
 
 
 def read_key_files(bucket: Bucket, table: Table, captures: Iterable[Capture]) -> Iterator[tuple[datetime, pa.Table]]:
-    """Yield the keys that captures have of a table, each list whole, with the time of its capture.
+    """Yield the keys of a table that each capture has, which has a list of them, whole, with its time.
 
     Keys that do not fit their declaration are left out.
 
     Raises:
         CorruptObjectError: an object is missing, or differs from its manifest.
-        ColumnNotCapturedError: a list lacks a column, and nothing is declared to stand there instead.
     """
     keys = replace(table, columns=pa.schema(map(table.columns.field, table.primary_key)), foreign_keys={}, excluded=())
-    files = (
-        _CaptureFile(each.key_files[table.name], each.captured_at) for each in captures if each.has_keys(table.name)
-    )
+    files = (_CaptureFile(each.key_files[table.name], each.captured_at) for each in captures)
     for is_small, consecutive in _by_size(files):
         for each in _fetch_ahead(bucket, consecutive) if is_small else consecutive:
             rows = [batch.rows.select(keys.columns.names) for batch in _read_file(bucket, keys, each)]

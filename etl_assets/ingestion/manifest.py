@@ -107,6 +107,19 @@ class RowCount:
 
 
 @dataclass(frozen=True)
+class SourceChecksum:
+    """The rows that a source table had, and their checksum over the columns that a star table takes from it.
+
+    columns: their names in the star table, and their types.
+    checksum: None if the source refused to compute it.
+    """
+
+    rows: int
+    columns: Mapping[str, str]
+    checksum: str | None
+
+
+@dataclass(frozen=True)
 class Capture:
     """A capture, as its manifest describes it.
 
@@ -124,9 +137,11 @@ class Capture:
     captured_transactions: those from the horizon on whose rows are in this capture or an earlier one, so that the next
         capture need not have them again. Recorded only while the horizon does not move.
     key_files: by table, the primary keys of all its rows, if they were taken. That of an empty table has no rows.
+    key_columns: by table of `key_files`, the columns of its primary key.
     key_reasons: by table of `key_files`, why its keys were taken.
     deletion_statistics: by table, as of a moment before the snapshot; empty if the source keeps none.
     row_counts: by table; empty if the source keeps statistics.
+    checksums: by star table, if every row was captured; manifests of older releases have none.
     """
 
     captured_at: datetime
@@ -143,9 +158,11 @@ class Capture:
     tables: Mapping[str, LiveTable] = field(default_factory=dict)
     full_tables: Mapping[str, str] = field(default_factory=dict)
     key_files: Mapping[str, CapturedFile] = field(default_factory=dict)
+    key_columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
     key_reasons: Mapping[str, str] = field(default_factory=dict)
     deletion_statistics: Mapping[str, DeletionStatistics] = field(default_factory=dict)
     row_counts: Mapping[str, RowCount] = field(default_factory=dict)
+    checksums: Mapping[str, SourceChecksum] = field(default_factory=dict)
 
     @cached_property
     def id(self) -> str:
@@ -204,6 +221,7 @@ class Capture:
             tables={name: _live_table(table) for name, table in fields.get("tables", {}).items()},
             full_tables=fields.get("full_tables", {}),
             key_files=_files(fields.get("key_files", {})),
+            key_columns={name: tuple(columns) for name, columns in fields.get("key_columns", {}).items()},
             key_reasons=fields.get("key_reasons", {}),
             deletion_statistics={
                 name: DeletionStatistics(**each) for name, each in fields.get("deletion_statistics", {}).items()
@@ -212,6 +230,7 @@ class Capture:
                 name: RowCount(each["rows"], tuple(each["last_key"]))
                 for name, each in fields.get("row_counts", {}).items()
             },
+            checksums={star: SourceChecksum(**each) for star, each in fields.get("checksums", {}).items()},
         )
 
 

@@ -12,12 +12,22 @@ import pyarrow.compute as pc
 from etl_assets.adapters.object_store import Bucket
 from etl_assets.adapters.read_ahead import read_ahead
 from etl_assets.ingestion.csv_files import read_key_files
+from etl_assets.ingestion.live_tables import live_name
 from etl_assets.ingestion.manifest import Capture
-from etl_assets.schema.columns import CAPTURED_AT_TYPE
+from etl_assets.schema.columns import CAPTURED_AT_TYPE, missing_value
 from etl_assets.schema.table import Table
 
 FIRST_AT = "first_at"
 LAST_AT = "last_at"
+
+
+def has_keys(capture: Capture, table: Table) -> bool:
+    """Whether a capture has the primary keys of all rows of a table, by the key that it is declared to have now."""
+    taken = capture.key_columns.get(table.name, ())
+    key = (table.columns.field(name) for name in table.primary_key)
+    return capture.has_keys(table.name) and all(
+        live_name(column, taken) in taken or missing_value(column) is not None for column in key
+    )
 
 
 def read_present_keys(bucket: Bucket, table: Table, captures: Iterable[Capture]) -> Iterator[pa.Table]:
@@ -25,15 +35,16 @@ def read_present_keys(bucket: Bucket, table: Table, captures: Iterable[Capture])
 
     A row is a range of consecutive key lists that all have a key: the columns of the primary key, and the times of the
     first and of the last list (`first_at`, `last_at`). A full capture of the table between two lists ends all ranges. A
-    few lists are held at once, never all. A key that does not fit its declaration is left out.
+    few lists are held at once, never all. A key that does not fit its declaration is left out, and so are lists
+    of another key.
 
     Raises:
         CorruptObjectError: an object is missing, or differs from its manifest.
-        ColumnNotCapturedError: a list lacks a column, and nothing is declared to stand there instead.
     """
     captures = [*captures]
+    with_keys = (each for each in captures if has_keys(each, table))
     full_at = [each.captured_at for each in captures if each.is_full(table.name)]
-    lists = read_ahead(read_key_files(bucket, table, captures))
+    lists = read_ahead(read_key_files(bucket, table, with_keys))
     for _, consecutive in groupby(lists, lambda each: bisect(full_at, each[0])):
         yield from _ranges(consecutive, table.primary_key)
 

@@ -19,11 +19,11 @@ _MAX_SHORT_LENGTH = 30
 _FOLDER = Path(__file__).parent
 
 
-def render_page(answers: Iterable[Answer], generated_at: datetime) -> str:
-    """Return the HTML page of answers."""
+def render_page(answers: Iterable[Answer], generated_at: datetime, as_of: datetime | None = None) -> str:
+    """Return the HTML page of answers, of the latest state or as of a time."""
     style, script = ((_FOLDER / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     template = _TEMPLATES.get_template("page.html")
-    return template.render(answers=list(answers), generated_at=generated_at, style=style, script=script)
+    return template.render(answers=list(answers), generated_at=generated_at, as_of=as_of, style=style, script=script)
 
 
 def _sha256(text: str) -> str:

@@ -21,6 +21,7 @@ from etl_assets.reports.report import Answer, Report, Value, label, text_table
 from etl_assets.schema.errors import PermanentError
 from etl_assets.warehouse.ledger import LatestLoad, latest_loaded, latest_loads
 from etl_assets.warehouse.quarantine import row_counts
+from etl_assets.warehouse.reconciliation import Reconciliation, latest_reconciliations
 
 _Part = TypeVar("_Part")
 
@@ -62,11 +63,12 @@ class CaptureStatus:
 
 @dataclass(frozen=True)
 class StarStatus:
-    """The latest load that changed a star table, and its rows that are not loaded."""
+    """The latest load that changed a star table, its rows that are not loaded, and its latest reconciliation."""
 
     latest_load: LatestLoad | None
     pending_rows: int
     rejected_rows: int
+    reconciliation: Reconciliation | None
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,10 @@ def _warehouse(connection: Connection, star_tables: Iterable[str]) -> WarehouseS
         loaded = latest_loaded(connection)
         loads = latest_loads(connection) if loaded else {}
         counts = row_counts(connection) if loaded else {}
-    tables = {star: StarStatus(loads.get(star), *counts.get(star, (0, 0))) for star in star_tables}
+        reconciled = latest_reconciliations(connection)
+    tables = {
+        star: StarStatus(loads.get(star), *counts.get(star, (0, 0)), reconciled.get(star)) for star in star_tables
+    }
     return WarehouseStatus(loaded, tables)
 
 
@@ -216,6 +221,16 @@ def status_answers(status: Status) -> list[Answer]:
         units |= {"pending": "rows that refer to a missing row", "rejected": "rows that do not fit their declaration"}
         rows = (_star_row(name, star) for name, star in status.warehouse.tables.items())
         answers.append(answer("status_of_loads", texts, units, rows))
+        texts = (
+            "Latest reconciliation of each star table",
+            "The rows of the source table as of the latest full capture, compared with those here in every column "
+            "that is copied from it.",
+        )
+        units = {"star_table": "", "captured": "UTC", "source_rows": "", "rows_here": "", "repaired": "rows"}
+        units |= {"set_apart": "rejected or pending rows", "result": ""}
+        found = [star.reconciliation for star in status.warehouse.tables.values() if star.reconciliation]
+        if found:
+            answers.append(answer("status_of_reconciliations", texts, units, map(_reconciliation_row, found)))
     return answers
 
 
@@ -262,6 +277,18 @@ def _star_row(name: str, star: StarStatus) -> tuple[Value, ...]:
     load = star.latest_load
     times = (_minute(load.captured_at), _minute(load.loaded_at), load.rows) if load else (None, None, None)
     return name, *times, star.pending_rows, star.rejected_rows
+
+
+def _reconciliation_row(found: Reconciliation) -> tuple[Value, ...]:
+    result = {True: "equal", None: "not compared"}.get(found.is_equal) or _difference(found)
+    counts = found.source_rows, found.warehouse_rows, found.repaired, found.set_apart
+    return found.star_table, _minute(found.captured_at), *counts, result
+
+
+def _difference(found: Reconciliation) -> str:
+    rows = "the checksums differ" if found.differing is None else f"{found.differing:,} rows differ"
+    first, _, _ = found.keys_text.partition("; ")
+    return f"{rows}, first {first}" if first else rows
 
 
 def _minute(time: datetime) -> str:

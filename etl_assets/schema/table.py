@@ -53,6 +53,15 @@ class JoinDependency:
     to: str
 
 
+@dataclass(frozen=True)
+class SharedColumns:
+    """The columns that a star table takes as they are from its first input, a source table: by name, the name there."""
+
+    star: str
+    table: str
+    columns: Mapping[str, str]
+
+
 AnyTable = TypeVar("AnyTable", bound=Table)
 
 

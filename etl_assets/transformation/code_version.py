@@ -23,7 +23,8 @@ def code_version(star: StarTable) -> str:
     """Return the version of a star table: sixteen hexadecimal digits, the same wherever the code is the same."""
     columns = [(each.name, str(each.type), each.nullable, enum_values(each)) for each in star.columns]
     mappings = (sorted(star.foreign_keys.items()), sorted(star.derived_from.items()))
-    declaration = (columns, star.primary_key, star.record_id, mappings, star.dropped)
+    stored_beside = () if star.versions is star else (star.versions.name,)
+    declaration = (columns, star.primary_key, star.record_id, mappings, star.dropped, *stored_beside)
     function = star.transform
     [root] = ast.parse(textwrap.dedent(inspect.getsource(function))).body
     assert isinstance(root, ast.FunctionDef)

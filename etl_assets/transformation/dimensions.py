@@ -1,4 +1,4 @@
-"""The dimensions. A row is an entity as of one capture; the warehouse keeps the latest.
+"""The dimensions. A row is an entity as of one capture.
 
 A new dimension is one more function here and nowhere else.
 """
@@ -100,6 +100,7 @@ def dim_location(address: pd.DataFrame) -> pd.DataFrame:
         currency_name=about("ISO 4217 name of the currency.", pa.string()),
     ),
     derived_from={"currency_name": "currency.currency_code"},
+    computed=("currency_name",),
 )
 def dim_currency(currency: pd.DataFrame) -> pd.DataFrame:
     """Currencies of orders and payments, with their ISO 4217 names."""

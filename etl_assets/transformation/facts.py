@@ -15,6 +15,7 @@ _TIMESTAMPS = {
     "last_updated_date": about("Date of the last recorded update, UTC. Some edits do not record one.", pa.date32()),
     "last_updated_time": about("Time of the last recorded update, UTC.", pa.time64("us")),
 }
+_EVENT_TIME = ("created_date", "created_time")
 _DATE_KEYS = {"created_date": "dim_date", "last_updated_date": "dim_date"}
 _AGREED_KEYS = {
     "agreed_payment_date": "dim_date",
@@ -30,6 +31,7 @@ def _timestamps_of(table: str) -> dict[str, str]:
 
 @star_table(
     record_id="sales_record_id",
+    event_time=_EVENT_TIME,
     primary_key=("sales_order_id",),
     foreign_keys={
         **_DATE_KEYS,
@@ -61,6 +63,7 @@ def fact_sales_order(sales_order: pd.DataFrame) -> pd.DataFrame:
 
 @star_table(
     record_id="purchase_record_id",
+    event_time=_EVENT_TIME,
     primary_key=("purchase_order_id",),
     foreign_keys={
         **_DATE_KEYS,
@@ -91,6 +94,7 @@ def fact_purchase_order(purchase_order: pd.DataFrame) -> pd.DataFrame:
 
 @star_table(
     record_id="payment_record_id",
+    event_time=_EVENT_TIME,
     primary_key=("payment_id",),
     foreign_keys={
         **_DATE_KEYS,

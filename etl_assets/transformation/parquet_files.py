@@ -68,11 +68,12 @@ class Clock:
 
 @dataclass(frozen=True)
 class StarFile:
-    """An open file of a star table: its rows, the rejected ones, and the ids of the captures it was made from.
+    """An open file of a star table: its key, its rows, the rejected ones, and the ids of the captures it was made from.
 
     rule: the version of the rule it was made by; None in files of older releases and of users' own tables.
     """
 
+    key: str
     rows: pq.ParquetFile
     rejected: pa.Table
     captures: frozenset[str]
@@ -139,7 +140,7 @@ class StarRows(Rows):
                             columns = [file.read(use_threads=False), rejected]
                             rejected = pa.concat_tables(columns, promote_options="default")
                     rule = metadata.get(_RULE)
-                    yield StarFile(rows, rejected, made_from, None if rule is None else str(rule, "utf-8"))
+                    yield StarFile(key, rows, rejected, made_from, None if rule is None else str(rule, "utf-8"))
                     return
         raise NotTransformedError(self.asset, partition, missing)
 

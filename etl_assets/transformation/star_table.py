@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 
 from etl_assets.schema.columns import with_origins
-from etl_assets.schema.table import Catalog, JoinDependency, Table
+from etl_assets.schema.table import Catalog, JoinDependency, SharedColumns, Table
 
 Transform = Callable[..., pd.DataFrame]
 
@@ -33,28 +33,47 @@ class ColumnOf(NamedTuple):
 class StarTable(Table):
     """A table of the star, and the function that makes its rows.
 
-    record_id: the serial key of a table that keeps every version; None for one that keeps the latest.
+    record_id: the serial key of a fact's versions; None for a dimension.
     derived_from: by column, the columns it is derived from, unless it is the one of the same name.
     dropped: columns it had, and that the warehouse may drop. Others that are no longer declared are kept.
+    computed: columns that are not copies of the column they are derived from, although they have its type: a full
+        capture does not compare them. A table whose key is among them, because it leaves rows out, is not reconciled.
+    event_time: the columns whose sum is the time (UTC) when a fact happened: a date and a time, or a timestamp.
+    versions_of: the name of the table that keeps the latest of these versions; None for a declared table.
 
     Raises:
-        ValueError: likewise, or a column is declared and dropped.
+        ValueError: likewise, a column is declared and dropped, or a computed one or an event time is not declared.
     """
 
     transform: Transform
     record_id: str | None = None
     derived_from: Mapping[str, tuple[ColumnOf, ...]] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
+    computed: tuple[str, ...] = ()
+    event_time: tuple[str, ...] = ()
+    versions_of: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if both := {*self.dropped} & {*self.captured_columns.names, self.record_id}:
             raise ValueError(f"{self.name}: columns that are declared and dropped: {sorted(map(str, both))}")
+        if unknown := {*self.event_time} - {*self.columns.names}:
+            raise ValueError(f"{self.name}: columns of the event time that are not declared: {sorted(unknown)}")
+        if unknown := {*self.computed} - {*self.columns.names}:
+            raise ValueError(f"{self.name}: computed columns that are not declared: {sorted(unknown)}")
 
     @property
     def keeps_every_version(self) -> bool:
-        """Whether the warehouse keeps every version of a row (facts), or only the latest (dimensions)."""
-        return self.record_id is not None
+        """Whether the warehouse table of this name keeps every version of a row, or only the latest (dimensions)."""
+        return self.record_id is not None or self.versions_of is not None
+
+    @property
+    def versions(self) -> "StarTable":
+        """The table that keeps every version of its rows: a fact itself, or another next to a dimension."""
+        if self.keeps_every_version:
+            return self
+        description = f"Every version of each row of {self.name}."
+        return replace(self, name=f"{self.name}_versions", description=description, versions_of=self.name)
 
     def __call__(self, *args: pd.DataFrame, **kwargs: pd.DataFrame) -> pd.DataFrame:
         """Return its rows."""
@@ -116,6 +135,28 @@ def lineage(star: StarTable, catalog: Catalog[StarTable]) -> dict[str, tuple[Col
     return origins
 
 
+def shared_columns(catalog: Catalog[StarTable]) -> tuple[SharedColumns, ...]:
+    """Return the columns that star tables take as they are from their first input, a source table.
+
+    Star tables are left out whose rows are not those of that table: they are made from star tables, or have another
+    key.
+    """
+    found = []
+    for star in catalog.stars:
+        source = catalog[star.inputs(catalog.stars)[0]]
+        columns = {
+            name: origins[0].column
+            for name, origins in lineage(star, catalog).items()
+            if name not in star.computed
+            and [each.table for each in origins] == [source.name]
+            and source.columns.field(origins[0].column).type == star.columns.field(name).type
+        }
+        key = [columns.get(name) for name in star.primary_key]
+        if not isinstance(source, StarTable) and {*key} == {*source.primary_key}:
+            found.append(SharedColumns(star.name, source.name, columns))
+    return tuple(found)
+
+
 def source_lineage(star: StarTable, catalog: Catalog[StarTable]) -> dict[str, tuple[ColumnOf, ...]]:
     """Return by column of a star table the columns of source tables it is derived from, through other star tables."""
 
@@ -155,6 +196,8 @@ def star_table(
     record_id: str | None = None,
     derived_from: Mapping[str, str] | None = None,
     dropped: tuple[str, ...] = (),
+    event_time: tuple[str, ...] = (),
+    computed: tuple[str, ...] = (),
 ) -> Callable[[Transform], StarTable]:
     """Declare the star table that a function makes. The function's name and docstring are the table's.
 
@@ -175,6 +218,8 @@ def star_table(
             record_id=record_id,
             derived_from=origins,
             dropped=dropped,
+            event_time=event_time,
+            computed=computed,
             transform=transform,
         )
 

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 
 from etl_assets.adapters.metrics import publish_load
+from etl_assets.adapters.object_store import Bucket
 from etl_assets.adapters.postgres import Connection
 from etl_assets.adapters.resources import BucketResource, DatabaseResource
 from etl_assets.catalog.metadata import lineage_markdown, masked_rejection, preview, table_metadata
@@ -21,11 +22,14 @@ from etl_assets.schema.rows import PREVIEW_ROWS
 from etl_assets.schema.table import Catalog
 from etl_assets.transformation.code_version import rule_versions
 from etl_assets.transformation.parquet_files import StarFile, StarRows
-from etl_assets.transformation.star_table import StarTable, source_lineage
+from etl_assets.transformation.star_table import StarTable, shared_columns, source_lineage
 from etl_assets.warehouse.audit import audit_tables
-from etl_assets.warehouse.checks import NO_REJECTED_ROWS, LoadedTable, checks_of
+from etl_assets.warehouse.checks import MATCHES_SOURCE, NO_REJECTED_ROWS, LoadedTable, checks_of
 from etl_assets.warehouse.loader import Load, TableLoad, load
 from etl_assets.warehouse.quarantine import QuarantinedRow
+from etl_assets.warehouse.reconciliation import Reconciliation
+from etl_assets.warehouse.relations import as_of
+from etl_assets.warehouse.views import as_was_joins, as_was_name
 
 _MAX_ROWS_SHOWN = 20
 _TOGETHER = "Materialized with all tables of the warehouse only: a load writes them in one transaction."
@@ -39,12 +43,14 @@ def warehouse_assets(
     """Build the warehouse assets."""
     keys = {star.name: dg.AssetKey([WAREHOUSE, star.name]) for star in catalog.stars}
     rules = rule_versions(catalog)
+    reconciled = {shared.star for shared in shared_columns(catalog)}
+    checks = {star.name: checks_of(star, is_reconciled=star.name in reconciled) for star in catalog.stars}
 
     @dg.multi_asset(
         name=LOAD_OP,
         specs=[_spec(star, catalog, freshness) for star in catalog.stars],
         ins={star.name: dg.AssetIn(key=[TRANSFORMATION, star.name]) for star in catalog.stars},
-        check_specs=[check.spec(keys[star.name]) for star in catalog.stars for check in checks_of(star)],
+        check_specs=[check.spec(keys[star.name]) for star in catalog.stars for check in checks[star.name]],
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.multi_run(MAX_PARTITIONS_PER_RUN),
         can_subset=False,
@@ -60,17 +66,18 @@ def warehouse_assets(
         loads: list[Mapping[str, TableLoad]] = []
         with permanent_errors_not_retried(), warehouse_database.connect() as connection:
             for partition in context.partition_keys:
-                captures = list_partition(ingestion_bucket.open(), partition)
-                loaded = _load_partition(context, connection, catalog, rules, star_rows, partition, captures)
+                bucket = ingestion_bucket.open()
+                captures = list_partition(bucket, partition)
+                loaded = _load_partition(context, connection, bucket, catalog, rules, star_rows, partition, captures)
                 loads.append(loaded.tables)
                 _log_load(context, catalog, partition, captures, loaded)
             audits = audit_tables(connection, catalog, loaded.up_to_date)
         for star in catalog.stars:
             table = LoadedTable([tables[star.name] for tables in loads], audits[star.name])
             yield dg.MaterializeResult(asset_key=keys[star.name])
-            for check in checks_of(star):  # not as its check_results: Dagster looks up the materialization twice then
-                metadata = _quarantine_metadata(catalog, table) if check is NO_REJECTED_ROWS else None
-                yield check.result(keys[star.name], check.count(table), metadata)
+            metadata = {NO_REJECTED_ROWS: _quarantine_metadata(catalog, table), MATCHES_SOURCE: _differing(table)}
+            for check in checks[star.name]:  # not as check_results: Dagster looks up the materialization twice then
+                yield check.result(keys[star.name], check.count(table), metadata.get(check))
 
     return warehouse
 
@@ -84,7 +91,7 @@ def _spec(star: StarTable, catalog: Catalog[StarTable], freshness: dg.FreshnessP
     return dg.AssetSpec(
         [WAREHOUSE, star.name],
         deps=[upstream, dg.AssetDep([WAREHOUSE, star.name], partition_mapping=_PREVIOUS_PARTITION)],
-        description=lineage_markdown(f"{star.description} {_TOGETHER}", source_columns),
+        description=lineage_markdown(f"{star.description} {_views_text(star, catalog)} {_TOGETHER}", source_columns),
         metadata=table_metadata(
             star,
             origins={column: [(upstream, column)] for column in star.columns.names},
@@ -96,9 +103,21 @@ def _spec(star: StarTable, catalog: Catalog[StarTable], freshness: dg.FreshnessP
     ).with_io_manager_key("warehouse_io_manager")
 
 
+def _views_text(star: StarTable, catalog: Catalog[StarTable]) -> str:
+    """Return where the table has what of its rows: one version of a row is what a capture saw of it at its snapshot."""
+    names = {f"{star.name}_history": "every version with its validity", as_of(star.name): "it as of a moment"}
+    if star.keeps_every_version:
+        names[f"{star.name}_current"] = "the latest versions"
+    if as_was_joins(star, catalog.stars):
+        names[as_was_name(star)] = "these with their dimensions as they were when it happened"
+    views = "; ".join(f"`{name if '.' in name else f'{WAREHOUSE}.{name}'}`: {text}" for name, text in names.items())
+    return f"What changed twice between two captures is seen once. {views}."
+
+
 def _load_partition(
     context: dg.AssetExecutionContext,
     connection: Connection,
+    ingestion: Bucket,
     catalog: Catalog[StarTable],
     rules: Mapping[str, str],
     star_rows: Mapping[str, StarRows],
@@ -111,7 +130,7 @@ def _load_partition(
         files: dict[str, StarFile] = {
             name: stack.enter_context(rows.open(partition, ids)) for name, rows in star_rows.items()
         }
-        loaded = load(connection, catalog, rules, captures, files)
+        loaded = load(connection, ingestion, catalog, rules, captures, files)
         for star in catalog.stars:
             table = loaded.tables[star.name]
             first = next(files[star.name].rows.iter_batches(PREVIEW_ROWS, use_threads=False), None)
@@ -125,10 +144,24 @@ def _load_partition(
                 "seconds_write": table.seconds_write,
                 "preview": preview(star, first.to_pylist() if first else []),
             }
+            if table.reconciliations:
+                metadata |= reconciliation_metadata(table.reconciliations[-1])
             if captures:
                 metadata["captured_at"] = dg.MetadataValue.timestamp(captures[-1].captured_at.replace(tzinfo=UTC))
             context.add_asset_metadata(metadata, asset_key=[WAREHOUSE, star.name], partition_key=partition)
     return loaded
+
+
+def reconciliation_metadata(found: Reconciliation) -> Mapping[str, Any]:
+    """Return what a full capture said about a table, as metadata."""
+    equal = {True: "yes", False: "no", None: "not compared"}[found.is_equal]
+    return {
+        "source_rows": found.source_rows,
+        "warehouse_rows": found.warehouse_rows,
+        "equal_to_source": equal,
+        "source_checksum": found.source_checksum,
+        "warehouse_checksum": found.warehouse_checksum,
+    }
 
 
 def _log_load(
@@ -163,6 +196,7 @@ def _log_load(
                 },
             )
     log_quarantined(context.log, catalog, loaded)
+    log_differing(context.log, loaded)
     if loaded.new_captures:
         now = datetime.now(UTC)
         ages = [(now - capture.captured_at.replace(tzinfo=UTC)).total_seconds() for capture in loaded.new_captures]
@@ -179,9 +213,38 @@ def log_quarantined(log: logging.Logger, catalog: Catalog[StarTable], loaded: Lo
             )
 
 
+def log_differing(log: logging.Logger, loaded: Load) -> None:
+    """Log each full capture that a table differs from, with the first keys."""
+    for name, table in loaded.tables.items():
+        for each in table.reconciliations:
+            if each.is_equal is False:
+                log.error(
+                    f"{name} is not as {each.source_table} was in the full capture of {each.captured_at} UTC: "
+                    f"{each.source_rows} rows there, {each.warehouse_rows} here, {each.keys_text or 'no keys'} differ",
+                    extra={"table": name, "differing": each.differing},
+                )
+
+
 def _quarantine_metadata(catalog: Catalog[StarTable], table: LoadedTable) -> Mapping[str, Any]:
     rows = [row for load in table.loads for row in load.quarantined]
     return {"new": len(rows), "first": dg.MetadataValue.json([asdict(row) for row in _masked(catalog, rows)])}
+
+
+def _differing(table: LoadedTable) -> Mapping[str, Any]:
+    """Return what full captures said about a table, and the latest one that differs. An alert has all of it."""
+    found = [each for load in table.loads for each in load.reconciliations]
+    metadata: dict[str, Any] = {
+        "full_captures": len(found),
+        "not_compared": sum(each.is_equal is None for each in found),
+    }
+    if different := [each for each in found if each.is_equal is False]:
+        metadata |= {
+            "captured_at": f"{different[-1].captured_at} UTC",
+            "source_rows": different[-1].source_rows,
+            "warehouse_rows": different[-1].warehouse_rows,
+            "first_keys": different[-1].keys_text,
+        }
+    return metadata
 
 
 def _masked(catalog: Catalog[StarTable], rows: Sequence[QuarantinedRow]) -> list[QuarantinedRow]:

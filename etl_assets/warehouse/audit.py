@@ -1,14 +1,16 @@
 """Rules that hold for the warehouse tables, whoever has written to them."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Set
 from dataclasses import dataclass
 
 from etl_assets.adapters.postgres import Connection, column_list, join_condition, quote_identifier, transaction
+from etl_assets.catalog.stages import WAREHOUSE
 from etl_assets.schema.columns import CAPTURED_AT
 from etl_assets.schema.table import Catalog
 from etl_assets.transformation.star_table import StarTable
-from etl_assets.warehouse.ddl import DELETED, current, relation
+from etl_assets.warehouse.ddl import stored_tables
 from etl_assets.warehouse.quarantine import outstanding
+from etl_assets.warehouse.relations import DELETED, current, relation
 
 _NEWEST_ROWS = 1_000
 
@@ -32,50 +34,66 @@ class Audit:
 def audit_tables(connection: Connection, catalog: Catalog[StarTable], names: Container[str]) -> dict[str, Audit]:
     """Return by star table how many rows break a rule, as of one snapshot. Only those named are looked at."""
     with transaction(connection, snapshot=True):
+        constraints = _constraints(connection)
         return {
-            star.name: audit(connection, star, catalog.references(star)) if star.name in names else Audit()
+            star.name: _audit(connection, star, catalog.references(star), constraints)
+            if star.name in names
+            else Audit()
             for star in catalog.stars
         }
 
 
-def audit(connection: Connection, star: StarTable, references: Mapping[str, StarTable]) -> Audit:
+@dataclass(frozen=True)
+class _Constraint:
+    """A validated constraint: the names of its table, of its columns, and of the table that it references, if any."""
+
+    table: str
+    columns: frozenset[str]
+    references: str | None = None
+
+
+def _constraints(connection: Connection) -> set[_Constraint]:
+    """Return the keys of the warehouse, and the foreign keys that reference its tables."""
+    rows = connection.run(
+        """SELECT t.relname::text, r.relname::text,
+                  ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = conrelid AND attnum = ANY(conkey))
+           FROM pg_constraint JOIN pg_class t ON t.oid = conrelid LEFT JOIN pg_class r ON r.oid = confrelid
+           WHERE contype IN ('p', 'u', 'f') AND convalidated
+           AND t.relnamespace = to_regnamespace(:schema)
+           AND coalesce(r.relnamespace, t.relnamespace) = t.relnamespace""",
+        schema=WAREHOUSE,
+    )
+    return {_Constraint(table, frozenset(columns), references) for table, references, columns in rows}
+
+
+def _audit(
+    connection: Connection, star: StarTable, references: Mapping[str, StarTable], constraints: Set[_Constraint]
+) -> Audit:
     """Return how many rows break a rule. The table is scanned only for a rule that no constraint enforces."""
-    key = (*star.primary_key, CAPTURED_AT) if star.keeps_every_version else star.primary_key
+    tables = stored_tables([star])
     return Audit(
         outstanding=outstanding(connection, star),
-        duplicates=0 if _is_enforced(connection, star, "pu", key) else _duplicates(connection, star, key),
+        duplicates=sum(
+            _duplicates(connection, table)
+            for table in tables
+            if _Constraint(table.name, frozenset(_key(table))) not in constraints
+        ),
         dangling=sum(
-            _dangling(connection, star, column, to)
+            _dangling(connection, table, column, to)
+            for table in tables
             for column, to in references.items()
-            if not _is_enforced(connection, star, "f", [column], to)
+            if _Constraint(table.name, frozenset([column]), to.name) not in constraints
         ),
         not_current=_not_current(connection, star, star.record_id) if star.record_id else 0,
     )
 
 
-def _is_enforced(
-    connection: Connection, star: StarTable, kinds: str, columns: Sequence[str], to: StarTable | None = None
-) -> bool:
-    """Whether there is a validated constraint on exactly these columns.
-
-    `kinds` are values of `pg_constraint.contype`; `to` is the table that a foreign key must reference.
-    """
-    constraints = connection.run(
-        """SELECT 1 FROM pg_constraint
-           WHERE conrelid = to_regclass(:relation) AND contype = ANY(:kinds) AND convalidated
-           AND (CAST(:to AS text) IS NULL OR confrelid = to_regclass(:to))
-           AND (SELECT array_agg(attname::text ORDER BY attname) FROM pg_attribute
-                WHERE attrelid = conrelid AND attnum = ANY(conkey)) = :columns""",
-        relation=relation(star),
-        kinds=list(kinds),
-        to=relation(to) if to else None,
-        columns=sorted(columns),
-    )
-    return bool(constraints)
+def _key(star: StarTable) -> tuple[str, ...]:
+    return (*star.primary_key, CAPTURED_AT) if star.keeps_every_version else star.primary_key
 
 
-def _duplicates(connection: Connection, star: StarTable, key: Sequence[str]) -> int:
-    groups = f"SELECT count(*) n FROM {relation(star)} GROUP BY {column_list(key)}"
+def _duplicates(connection: Connection, star: StarTable) -> int:
+    groups = f"SELECT count(*) n FROM {relation(star)} GROUP BY {column_list(_key(star))}"
     [[count]] = connection.run(f"SELECT coalesce(sum(n - 1), 0) FROM ({groups}) keys")
     return int(count)
 

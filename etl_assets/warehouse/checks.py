@@ -28,8 +28,22 @@ NO_REJECTED_ROWS = Check[LoadedTable](
     count=lambda table: table.audit.outstanding,
 )
 
+MATCHES_SOURCE = Check[LoadedTable](
+    name="matches_source",
+    description="As of each full capture that was loaded, the table has the rows of its source table with the same "
+    "values in the columns that are copied from it. Rows in warehouse.rejected and warehouse.pending are left out.",
+    metadata_key="differing",
+    count=lambda table: sum(
+        1 if each.differing is None else each.differing
+        for load in table.loads
+        for each in load.reconciliations
+        if each.is_equal is False
+    ),
+)
+
 _CHECKS = (
     NO_REJECTED_ROWS,
+    MATCHES_SOURCE,
     Check[LoadedTable](
         name="rule_is_current",
         description="The table was built by the rule of now. If not, its history is of the rule before, and nothing is "
@@ -75,6 +89,10 @@ _CHECKS = (
 )
 
 
-def checks_of(star: StarTable) -> list[Check[LoadedTable]]:
+def checks_of(star: StarTable, *, is_reconciled: bool) -> list[Check[LoadedTable]]:
     """Return the checks of a warehouse table."""
-    return [check for check in _CHECKS if star.keeps_every_version or not check.versioned_only]
+    return [
+        check
+        for check in _CHECKS
+        if (star.keeps_every_version or not check.versioned_only) and (is_reconciled or check is not MATCHES_SOURCE)
+    ]

@@ -1,7 +1,6 @@
 """The tables and views of the warehouse: their DDL, comments and grants."""
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 
 import pyarrow as pa
 from pg8000.native import literal
@@ -10,15 +9,36 @@ from etl_assets.adapters.postgres import Connection, column_list, quote_identifi
 from etl_assets.adapters.schema_drift import schema_drift
 from etl_assets.catalog.stages import WAREHOUSE
 from etl_assets.schema.columns import CAPTURED_AT, description_of
+from etl_assets.schema.errors import PermanentError
 from etl_assets.schema.types import sql_type
 from etl_assets.transformation.star_table import StarTable
-
-DELETED = "deleted"
-VALID_FROM, VALID_TO = "valid_from", "valid_to"
-ANALYST = "analyst"
-"""The read-only role. It cannot log in: database users are made members of it."""
-
-LOADS, REJECTED, PENDING, TABLES = (f"{WAREHOUSE}.{name}" for name in ("loads", "rejected", "pending", "tables"))
+from etl_assets.warehouse.relations import (
+    ANALYST,
+    AS_OF,
+    AS_OF_SETTING,
+    DELETED,
+    LOADS,
+    MOMENT,
+    TABLES,
+    VALID_FROM,
+    VALID_TO,
+    as_of,
+    is_ours,
+    live_name,
+    qualified,
+    relation,
+)
+from etl_assets.warehouse.views import (
+    as_was_joins,
+    as_was_name,
+    as_was_queries,
+    as_was_tables,
+    note_views_statement,
+    view_columns,
+    view_names,
+    view_queries,
+    view_statements,
+)
 
 # Name in a warehouse of an older release → name now.
 _RENAMED = {"waiting": "pending", "waiting_pkey": "pending_pkey"}
@@ -72,31 +92,42 @@ _BOOKKEEPING = {
         ("star_table",),
         "By which version of its rule each star table was built, and when (UTC).",
     ),
+    "reconciliations": (
+        {
+            "captured_at": "timestamp",
+            "star_table": "text",
+            "source_table": "text NOT NULL",
+            "source_rows": "bigint NOT NULL",
+            "warehouse_rows": "bigint NOT NULL",
+            "repaired": "bigint NOT NULL",
+            "set_apart": "bigint NOT NULL",
+            "source_checksum": "text",
+            "warehouse_checksum": "text",
+            "differing": "bigint",
+            "first_keys": "jsonb NOT NULL DEFAULT '[]'",
+            "reconciled_at": "timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'UTC')",
+        },
+        ("star_table", "captured_at"),
+        "Each star table, compared with its source table as of a full capture. Rows set apart are not a difference.",
+    ),
 }
 
 
-def qualified(name: str) -> str:
-    """Return the qualified, quoted name of a table or view of the warehouse."""
-    return f"{WAREHOUSE}.{quote_identifier(name)}"
+class SchemaMissingError(PermanentError):
+    """The role of the warehouse may not create schemas."""
 
-
-def relation(star: StarTable) -> str:
-    """Return the qualified, quoted name of a star table."""
-    return qualified(star.name)
-
-
-def current(star: StarTable) -> str:
-    """Return the qualified, quoted name of a fact's view of its latest versions."""
-    return qualified(f"{star.name}_current")
-
-
-def history(star: StarTable) -> str:
-    """Return the qualified, quoted name of a fact's view of all its versions."""
-    return qualified(f"{star.name}_history")
+    def __init__(self, schemas: Iterable[str], role: str) -> None:
+        create = "; ".join(f"CREATE SCHEMA {schema} AUTHORIZATION {quote_identifier(role)}" for schema in schemas)
+        super().__init__(f"the warehouse lacks a schema, and the role {role} may not create it: run {create}")
 
 
 def create_bookkeeping(connection: Connection) -> None:
-    """Create the schema and the bookkeeping tables, or what is missing in those of an older release."""
+    """Create the schemas and the bookkeeping tables, or what is missing in those of an older release.
+
+    Raises:
+        SchemaMissingError: the role may not create a schema.
+    """
+    _create_schemas(connection)
     live: dict[str, set[str]] = {}
     for name, column in connection.run(
         """SELECT c.relname::text, a.attname::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
@@ -105,8 +136,6 @@ def create_bookkeeping(connection: Connection) -> None:
         names=[*_BOOKKEEPING, *_RENAMED],
     ):
         live.setdefault(name, set()).add(column)
-    if not live:
-        connection.run(f"CREATE SCHEMA IF NOT EXISTS {WAREHOUSE}")
     for name in live.keys() & _RENAMED.keys():  # tables and indexes alike
         connection.run(f"ALTER TABLE {qualified(name)} RENAME TO {quote_identifier(_RENAMED[name])}")
     live = {_RENAMED.get(name, name): columns for name, columns in live.items()}
@@ -117,6 +146,43 @@ def create_bookkeeping(connection: Connection) -> None:
             connection.run(f"CREATE TABLE {qualified(name)} ({parts})")
         for column in definitions.keys() - live.get(name, definitions.keys()):
             connection.run(f"ALTER TABLE {qualified(name)} ADD COLUMN {definitions[column]}")
+    _create_moment(connection)
+
+
+def _create_schemas(connection: Connection) -> None:
+    [[missing, may_create, role]] = connection.run(
+        """SELECT ARRAY(SELECT name FROM unnest(CAST(:schemas AS text[])) AS name WHERE to_regnamespace(name) IS NULL),
+                  has_database_privilege(current_database(), 'CREATE'), current_user::text""",
+        schemas=[WAREHOUSE, AS_OF],
+    )
+    if missing and not may_create:
+        raise SchemaMissingError(missing, role)
+    for schema in missing:
+        connection.run(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+
+
+def _create_moment(connection: Connection) -> None:
+    """Create the function that returns the moment of the session's setting, and the loads until then."""
+    [[has_moment, has_loads]] = connection.run(
+        "SELECT to_regprocedure(:moment) IS NOT NULL, to_regclass(:loads) IS NOT NULL",
+        moment=f"{MOMENT}()",
+        loads=as_of("loads"),
+    )
+    if not has_moment:
+        connection.run(
+            f"""CREATE FUNCTION {MOMENT}() RETURNS timestamp LANGUAGE sql STABLE PARALLEL SAFE SET timezone TO 'UTC'
+                AS $$ SELECT coalesce(CAST(nullif(current_setting({literal(AS_OF_SETTING)}, true), '') AS timestamptz)
+                                      AT TIME ZONE 'UTC', 'infinity') $$"""
+        )
+        connection.run(
+            f"COMMENT ON FUNCTION {MOMENT}() IS "
+            + literal(f"The time (UTC) in the setting {AS_OF_SETTING}, or infinity: the latest state.")
+        )
+    if not has_loads:
+        columns, _, comment = _BOOKKEEPING["loads"]
+        query = f"SELECT {column_list(columns)} FROM {LOADS} WHERE {CAPTURED_AT} <= (SELECT {MOMENT}())"
+        connection.run(f"CREATE VIEW {as_of('loads')} AS {query}")
+        connection.run(f"COMMENT ON VIEW {as_of('loads')} IS {literal(comment)}")
 
 
 def create_missing(
@@ -134,26 +200,38 @@ def create_missing(
     Raises:
         SchemaMismatchError: an existing table does not match its declaration.
     """
-    existing = {
-        name
-        for [name] in connection.run(
-            "SELECT relname::text FROM pg_class WHERE relnamespace = to_regnamespace(:schema)", schema=WAREHOUSE
-        )
-    }
     create_bookkeeping(connection)
+    existing = {name for [name] in connection.run(f"SELECT {live_name('c')} FROM pg_class c WHERE {is_ours('c')}")}
     checked = [star for star in stars if star.name not in unchecked]
-    expected = {star.name: _nullable(star.captured_columns) for star in checked if star.name in existing}
+    tables = stored_tables(checked)
+    expected = {table.name: _nullable(stored_columns(table)) for table in tables if table.name in existing}
     schema_drift(connection, WAREHOUSE, WAREHOUSE, expected)
-    statements = {star.name: table_statement(star) for star in checked}
-    for star in checked:
-        statements |= view_statements(view_queries(star, view_columns(star)))
+    statements = {table.name: table_statement(table) for table in tables}
+    for table in tables:
+        statements |= view_statements(view_queries(table, view_columns(table)))
+    as_was = [(fact, as_was_queries(fact, stars)) for fact in stars if not unchecked & as_was_tables(fact, stars)]
+    for _, queries in as_was:
+        statements |= view_statements(queries)
     for name, statement in statements.items():
         if name not in existing:
             connection.run(statement)
-    _note_views(connection, checked)
-    _set_comments(connection, checked)
+    _copy_latest_versions(connection, [table for table in tables if table.name not in existing])
+    _note_views(connection, tables)
+    for fact, queries in as_was:
+        if queries and not existing & queries.keys():
+            connection.run(note_views_statement(as_was_name(fact), queries))
+    _set_comments(connection, checked, stars)
     _grant_to_analysts(connection, stars)
     return [star for star in checked if star.name not in existing]
+
+
+def _copy_latest_versions(connection: Connection, created: Iterable[StarTable]) -> None:
+    """Give new tables of versions those that their dimensions have: of an older release, or if history is kept."""
+    for table in created:
+        if table.versions_of:
+            columns = column_list(stored_columns(table).names)
+            latest = f"SELECT {columns} FROM {qualified(table.versions_of)}"
+            connection.run(f"INSERT INTO {relation(table)} ({columns}) {latest}")
 
 
 def _nullable(columns: pa.Schema) -> pa.Schema:
@@ -176,15 +254,27 @@ def foreign_key_statement(star: StarTable, column: str) -> str:
     return f"ALTER TABLE {relation(star)} ADD {key}"
 
 
+def stored_tables(stars: Iterable[StarTable]) -> list[StarTable]:
+    """Return the tables in which star tables are stored: each one, and after a dimension, its versions."""
+    return [table for star in stars for table in ((star,) if star.versions is star else (star, star.versions))]
+
+
+def stored_columns(star: StarTable) -> pa.Schema:
+    """Return the columns of a table that a load writes."""
+    return star.captured_columns.append(pa.field(DELETED, pa.bool_(), nullable=False))
+
+
+def column_definition(column: pa.Field) -> str:
+    """Return the definition of a column, without NOT NULL; one that is ours alone has a default."""
+    default = " DEFAULT false" if column.name == DELETED else ""
+    return f"{quote_identifier(column.name)} {sql_type(column.type)}{default}"
+
+
 def table_statement(star: StarTable) -> str:
     """Return the statement that creates a star table, without its foreign keys."""
-    definitions = [
-        f"{quote_identifier(column.name)} {sql_type(column.type)}{'' if column.nullable else ' NOT NULL'}"
-        for column in star.captured_columns
-    ]
+    definitions = [f"{column_definition(each)}{'' if each.nullable else ' NOT NULL'}" for each in stored_columns(star)]
     if star.record_id:
         definitions.insert(0, f"{quote_identifier(star.record_id)} serial PRIMARY KEY")
-        definitions.append(f"{DELETED} boolean NOT NULL DEFAULT false")
     return f"CREATE TABLE {relation(star)} ({', '.join((*definitions, key_constraint(star)))})"
 
 
@@ -193,69 +283,6 @@ def key_constraint(star: StarTable) -> str:
     if star.keeps_every_version:
         return f"UNIQUE ({column_list((*star.primary_key, CAPTURED_AT))})"
     return f"PRIMARY KEY ({column_list(star.primary_key)})"
-
-
-def view_columns(star: StarTable) -> dict[str, tuple[str, ...]]:
-    """Return the declared columns of a fact's views by name: the latest versions, and all with their validity."""
-    if not star.record_id:
-        return {}
-    columns = (star.record_id, *star.captured_columns.names, DELETED)
-    return {f"{star.name}_current": columns, f"{star.name}_history": (*columns, VALID_FROM, VALID_TO)}
-
-
-def view_queries(
-    star: StarTable, columns: Mapping[str, Iterable[str]], primary_key: Iterable[str] = ()
-) -> dict[str, str]:
-    """Return the queries of a fact's views by name, with these columns of each, in this order.
-
-    A `primary_key` overrides the declared one.
-    """
-    key = column_list(primary_key or star.primary_key)
-    queries = {}
-    for name, selected in columns.items():
-        selected = tuple(selected)
-        stored = column_list(dict.fromkeys(column for column in selected if column not in (VALID_FROM, VALID_TO)))
-        if name == f"{star.name}_current":
-            versions = f"SELECT DISTINCT ON ({key}) {stored} FROM {relation(star)} ORDER BY {key}, {CAPTURED_AT} DESC"
-            alias = "latest"
-        else:
-            versions = f"""SELECT {stored}, {CAPTURED_AT} AS {VALID_FROM},
-                       lead({CAPTURED_AT}, 1, 'infinity') OVER (PARTITION BY {key} ORDER BY {CAPTURED_AT}) AS {VALID_TO}
-                FROM {relation(star)}"""
-            alias = "versions"
-        queries[name] = f"""
-            SELECT {column_list(selected)} FROM (
-                {versions}
-            ) {alias}
-            WHERE NOT {DELETED}"""
-    return queries
-
-
-def view_statements(
-    queries: Mapping[str, str], options: Mapping[str, Mapping[str, str]] | None = None, *, replace: bool = False
-) -> dict[str, str]:
-    """Return the statements that create views, or replace them, by name. `options` are by name, too."""
-    create = "CREATE OR REPLACE VIEW" if replace else "CREATE VIEW"
-    statements = {}
-    for name, query in queries.items():
-        settings = (options or {}).get(name, {}).items()
-        with_ = ", ".join(f"{quote_identifier(option)} = {literal(value)}" for option, value in settings)
-        statements[name] = f"{create} {qualified(name)} {f'WITH ({with_}) ' if with_ else ''}AS{query}"
-    return statements
-
-
-def views_version(queries: Mapping[str, str]) -> str:
-    """Return a hash of the queries of a fact's views, as noted in `tables`."""
-    return hashlib.sha256(repr(sorted(queries.items())).encode()).hexdigest()[:16]
-
-
-def note_views_statement(star: StarTable, queries: Mapping[str, str]) -> str:
-    """Return the statement that notes which queries the views of a fact have."""
-    values = f"{literal(star.name)}, {literal(views_version(queries))}"
-    return (
-        f"INSERT INTO {TABLES} (star_table, views) VALUES ({values}) "
-        "ON CONFLICT (star_table) DO UPDATE SET views = excluded.views"
-    )
 
 
 def _note_views(connection: Connection, stars: Sequence[StarTable]) -> None:
@@ -273,28 +300,45 @@ def _note_views(connection: Connection, stars: Sequence[StarTable]) -> None:
             columns.setdefault(name, []).append(column)
     for star in unnoted:
         queries = view_queries(star, {name: columns[name] for name in view_columns(star) if name in columns})
-        connection.run(note_views_statement(star, queries))
+        connection.run(note_views_statement(star.name, queries))
 
 
-def comments(star: StarTable) -> dict[tuple[str, str | None], str]:
+_DELETED_COMMENT = "Whether totesys no longer has the row. True in the version of the capture that found it gone."
+_AS_OF_COMMENT = f"as of the time in the setting {AS_OF_SETTING} (UTC; not set: now)"
+
+
+def comments(star: StarTable, stars: Iterable[StarTable]) -> dict[tuple[str, str | None], str]:
     """Return the comments on a star table, its views and their columns, by relation and column (None: the relation)."""
-    table: dict[str | None, str] = {None: star.description}
-    table |= {column.name: description_of(column) for column in star.captured_columns}
-    if not star.record_id:
-        return {(star.name, column): text for column, text in table.items()}
-    table[star.record_id] = "Serial number of the version, assigned when it is loaded."
-    table[DELETED] = "Whether totesys no longer has the row. True in the last version, written by a full capture."
-    validity = {
-        None: f"{star.name}: every version, with the period in which it was valid. "
-        f"State as of a time t: WHERE {VALID_FROM} <= t AND t < {VALID_TO}.",
+    columns: dict[str | None, str] = {column.name: description_of(column) for column in star.captured_columns}
+    columns[DELETED] = _DELETED_COMMENT
+    columns[CAPTURED_AT] = "Time of the capture that saw this version first, or found the row gone; UTC."
+    if star.record_id:
+        columns[star.record_id] = "Serial number of the version, assigned when it is loaded."
+    validity: dict[str | None, str] = {
         VALID_FROM: "Start of validity, UTC: the time of the capture that first saw the version.",
         VALID_TO: "End of validity, UTC, exclusive: valid_from of the next version, or infinity.",
     }
-    texts = {
-        star.name: table,
-        f"{star.name}_current": table | {None: f"{star.name}: the latest version of each row, without deleted rows."},
-        f"{star.name}_history": table | validity,
-    }
+    every_version = "every version, with the period in which it was valid."
+    at_a_time = f"WHERE {VALID_FROM} <= t AND t < {VALID_TO}"
+    name = star.name
+    texts = {name: columns | {None: star.description}}
+    if star.record_id:
+        texts[f"{name}_current"] = columns | {None: f"{name}: the latest version of each row, without deleted rows."}
+        validity[None] = f"{name}: {every_version} State as of a time t: {at_a_time}."
+    else:
+        texts[star.versions.name] = columns | {None: star.versions.description}
+        validity[None] = f"{name}: {every_version} The version that a fact saw at a time t: {at_a_time}."
+        validity[VALID_FROM] += " The first version of a row is valid from -infinity, for facts that are older."
+    texts[f"{name}_history"] = columns | validity
+    stars = tuple(stars)
+    if joins := as_was_joins(star, stars):
+        as_was = columns | {None: f"{name}_current with each dimension row as it was when the event happened."}
+        for join in joins:
+            described = {each.name: description_of(each) for each in join.dimension.columns}
+            as_was |= {name: described[column] for name, column in join.columns.items()}
+        texts[as_was_name(star)] = as_was
+    for name, text in [*texts.items()]:
+        texts[as_of(name)] = text | {None: f"{text[None].rstrip('.')}, {_AS_OF_COMMENT}."}
     return {(name, column): text for name in texts for column, text in texts[name].items()}
 
 
@@ -306,7 +350,7 @@ def live_comments(connection: Connection) -> dict[tuple[str, str | None], str | 
     return {
         (name, column): text
         for name, column, text in connection.run(
-            """SELECT c.relname::text, a.name, d.description
+            f"""SELECT {live_name("c")}, a.name, d.description
                FROM pg_class c
                CROSS JOIN LATERAL (
                    SELECT 0 AS number, NULL::text AS name
@@ -315,9 +359,8 @@ def live_comments(connection: Connection) -> dict[tuple[str, str | None], str | 
                ) a
                LEFT JOIN pg_description d
                ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid = a.number
-               WHERE c.relnamespace = to_regnamespace(:schema) AND c.relkind IN ('r', 'p', 'v')
-               ORDER BY c.relname, a.number""",
-            schema=WAREHOUSE,
+               WHERE {is_ours("c")} AND c.relkind IN ('r', 'p', 'v')
+               ORDER BY c.relname, a.number"""
         )
     }
 
@@ -329,16 +372,19 @@ def comment_statement(name: str, column: str | None, text: str, *, is_view: bool
     return f"COMMENT ON {place} IS {literal(text)}"
 
 
-def _set_comments(connection: Connection, stars: Sequence[StarTable]) -> None:
+def _set_comments(connection: Connection, checked: Iterable[StarTable], stars: Sequence[StarTable]) -> None:
     """Set the comments on tables, views and columns where they differ."""
-    views = {name for star in stars for name in view_columns(star)}
+    views = view_names(stars)
     expected: dict[tuple[str, str | None], str] = {(name, None): text for name, (*_, text) in _BOOKKEEPING.items()}
-    for star in stars:
-        expected |= comments(star)
-    for place, existing in live_comments(connection).items():
-        text = expected.get(place, existing)
-        if text is not None and text != existing:
-            connection.run(comment_statement(*place, text, is_view=place[0] in views))
+    for star in checked:
+        expected |= comments(star, stars)
+    statements = [
+        comment_statement(*place, text, is_view=place[0] in views)
+        for place, existing in live_comments(connection).items()
+        if (text := expected.get(place, existing)) is not None and text != existing
+    ]
+    if statements:  # hundreds of a new warehouse, in one message
+        connection.run("; ".join(statements))
 
 
 def ungranted(connection: Connection) -> str | None:
@@ -352,7 +398,7 @@ def ungranted(connection: Connection) -> str | None:
 
 
 def _grant_to_analysts(connection: Connection, stars: Sequence[StarTable]) -> None:
-    """Grant the role `analyst` SELECT on the star tables, their views and `loads`, and on nothing else.
+    """Grant the role `analyst` SELECT on the star tables, their views, `loads` and `reconciliations`, and no more.
 
     A user without the right to create roles grants nothing until someone has created the role.
     """
@@ -369,16 +415,14 @@ def _grant_to_analysts(connection: Connection, stars: Sequence[StarTable]) -> No
             f"""DO $$ BEGIN CREATE ROLE {ANALYST} NOLOGIN;
                 EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"""
         )
-    readable = ["loads", *(star.name for star in stars), *(name for star in stars for name in view_columns(star))]
+    tables = [table.name for table in stored_tables(stars)]
     not_granted = connection.run(
-        """SELECT relname::text FROM pg_class
-           WHERE relnamespace = to_regnamespace(:schema) AND relname = ANY(:readable)
-           AND NOT has_table_privilege(:role, oid, 'SELECT')""",
-        schema=WAREHOUSE,
-        readable=readable,
+        f"""SELECT {live_name("c")} FROM pg_class c
+            WHERE {is_ours("c")} AND {live_name("c")} = ANY(:readable)
+            AND NOT has_table_privilege(:role, c.oid, 'SELECT')""",
+        readable=["loads", as_of("loads"), "reconciliations", *tables, *view_names(stars)],
         role=ANALYST,
     )
     if not_granted:
-        connection.run(f"GRANT USAGE ON SCHEMA {WAREHOUSE} TO {ANALYST}")
-        tables = ", ".join(f"{WAREHOUSE}.{quote_identifier(name)}" for [name] in not_granted)
-        connection.run(f"GRANT SELECT ON {tables} TO {ANALYST}")
+        connection.run(f"GRANT USAGE ON SCHEMA {WAREHOUSE}, {AS_OF} TO {ANALYST}")
+        connection.run(f"GRANT SELECT ON {', '.join(qualified(name) for [name] in not_granted)} TO {ANALYST}")

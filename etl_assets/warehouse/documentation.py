@@ -8,7 +8,8 @@ from etl_assets.schema.types import sql_type
 from etl_assets.totesys import TOTESYS_TABLES
 from etl_assets.transformation import STAR_TABLES
 from etl_assets.transformation.star_table import ColumnOf, StarTable, source_lineage, with_descriptions
-from etl_assets.warehouse.ddl import ANALYST, DELETED, VALID_FROM, VALID_TO, comments
+from etl_assets.warehouse.ddl import comments
+from etl_assets.warehouse.relations import ANALYST, AS_OF, AS_OF_SETTING, DELETED, VALID_FROM, VALID_TO, as_of
 
 _MAX_ORIGINS = 4
 
@@ -17,13 +18,61 @@ _HEAD = f"""\
 
 # The warehouse
 
-Schema `{WAREHOUSE}` holds three star schemas, one per fact, with shared dimensions. A fact table has one row per
-version of an event, a dimension table the latest version of each row. `captured_at` is the time of the capture, UTC. A
-capture sees each row as it is at that moment: if a row changes twice between two captures, the first change is missed.
+Schema `{WAREHOUSE}` holds three star schemas, one per fact, with shared dimensions. Every table keeps its history: a
+fact table has one row per version of an event; a dimension table has the latest version of each row, and the table
+`<dimension>_versions` beside it has all of them. `captured_at` is the time of the capture that saw a version first,
+UTC.
 
-- **Current state**: the view `<fact>_current`.
-- **State as of a time t**: `SELECT … FROM {WAREHOUSE}.<fact>_history WHERE {VALID_FROM} <= t AND t < {VALID_TO}`.
-- **Changes of a row**: its rows in `<fact>_history`, ordered by `{VALID_FROM}`.
+A capture sees each row as it is at that moment: if a row changes twice between two captures, the first change is not
+seen. A capture is usually made within a minute of a change, and every 15 minutes in any case.
+
+## Four ways to look
+
+**Current**: the latest state.
+
+```sql
+SELECT design_name, sum(units_sold)
+FROM {WAREHOUSE}.fact_sales_order_current JOIN {WAREHOUSE}.dim_design USING (design_id) GROUP BY design_name;
+```
+
+**History**: each version of a row, with the period in which it was valid.
+
+```sql
+SELECT design_name, {VALID_FROM}, {VALID_TO}
+FROM {WAREHOUSE}.dim_design_history WHERE design_id = 7 ORDER BY {VALID_FROM};
+```
+
+**As of**: all tables as they were at one moment. It is what a report showed that was drawn then.
+
+```sql
+SET search_path = {AS_OF};
+SET {AS_OF_SETTING} = '2024-08-22 10:00';
+SELECT design_name, sum(units_sold)
+FROM fact_sales_order_current JOIN dim_design USING (design_id) GROUP BY design_name;
+```
+
+Schema `{AS_OF}` has all tables and views of this page, under the same names and with the same columns. The time is
+UTC, unless it has an offset; if it is not set, or after `RESET {AS_OF_SETTING}`, they show the latest state. Before the
+first capture, they are empty. They show what is known now of that moment: a row that was quarantined then is there, if
+it has been loaded since, and a changed rule holds for the past, too. A BI tool needs one line in its connection: the
+option `-c search_path={AS_OF} -c {AS_OF_SETTING}=2024-08-22T10:00`.
+
+**As was**: the latest state of facts, each with its dimensions as they were when it happened (Kimball's type 2).
+
+```sql
+SELECT design_name, sum(units_sold) FROM {WAREHOUSE}.fact_sales_order_as_was GROUP BY design_name;
+```
+
+`<fact>_as_was` has the columns of `<fact>_current`, and those of its dimensions, which begin with the name of the
+foreign key (`agreed_delivery_location_city`). A fact happened at `created_date + created_time`. A version of a
+dimension row is valid from the capture that saw it first. The first version of a row is valid from the beginning of
+time, so that facts that are older than the first capture find their dimension; the last one stays valid for them after
+the row has been deleted. Days do not change: join `dim_date` as ever.
+
+## Good to know
+
+- **Deleted rows** are found by the next capture. A deleted fact leaves `_current`. A deleted dimension row stays,
+  because facts refer to it: `{DELETED}` is true then, and `captured_at` says since when.
 - **Freshness**: `SELECT max(captured_at) FROM {WAREHOUSE}.loads`.
 
 The role `{ANALYST}` may read everything on this page, and nothing else. Make a user a member:
@@ -55,16 +104,28 @@ def _table(star: StarTable, catalog: Catalog[StarTable]) -> str:
     types = {name: f"{type_}, not null" for name, type_ in ((star.record_id, "serial"), (DELETED, "boolean"))}
     for declared in star.captured_columns:
         types[declared.name] = f"{sql_type(declared.type)}{'' if declared.nullable else ', not null'}"
+    texts = comments(star, catalog.stars)
     rows = "\n".join(
         f"| {column} | {types[column]} | {text}{references.get(column, '')} | {_origins(origins.get(column, ()))} |"
-        for (name, column), text in comments(star).items()
+        for (name, column), text in texts.items()
         if name == star.name and column
+    )
+    others = "\n".join(
+        f"- `{name}`: {_after_name(text, star.name)}"
+        for (name, column), text in texts.items()
+        if column is None and name != star.name and not name.startswith(as_of(""))
     )
     key = ", ".join((*star.primary_key, "captured_at") if star.keeps_every_version else star.primary_key)
     return (
         f"### {star.name}\n\n{star.description} Unique key: `{key}`.\n\n"
-        f"| column | type | description | derived from |\n|---|---|---|---|\n{rows}\n"
+        f"{others}\n\n| column | type | description | derived from |\n|---|---|---|---|\n{rows}\n"
     )
+
+
+def _after_name(text: str, name: str) -> str:
+    """Return a comment without the name of the table that it begins with."""
+    _, prefix, rest = text.rpartition(f"{name}: ")
+    return f"{rest[0].upper()}{rest[1:]}" if prefix else rest
 
 
 def _origins(columns: Sequence[ColumnOf]) -> str:

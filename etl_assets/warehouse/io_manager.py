@@ -15,14 +15,15 @@ from etl_assets.schema.columns import CAPTURED_AT_TYPE
 from etl_assets.schema.rows import Rows
 from etl_assets.schema.table import Catalog
 from etl_assets.transformation.star_table import StarTable
-from etl_assets.warehouse.ddl import VALID_FROM, VALID_TO, current, history, relation
+from etl_assets.warehouse.relations import VALID_FROM, VALID_TO, current, history, relation
 
 
 @dataclass(frozen=True, kw_only=True)
 class WarehouseRows(Rows):
     """The rows of a warehouse table as it is now, whatever the partition.
 
-    with_history: whether every version of a fact is read, with `valid_from` and `valid_to` (null: still valid).
+    with_history: whether every version is read, with `valid_from` (null: from the beginning of time) and `valid_to`
+        (null: still valid).
     """
 
     star: StarTable
@@ -33,8 +34,9 @@ class WarehouseRows(Rows):
         """Return the declared columns and `captured_at`."""
         columns = self.star.captured_columns
         if self.with_history:
-            columns = columns.append(pa.field(VALID_FROM, CAPTURED_AT_TYPE, nullable=False))
-            columns = columns.append(pa.field(VALID_TO, CAPTURED_AT_TYPE))
+            validity = {VALID_FROM: not self.star.keeps_every_version, VALID_TO: True}
+            for name, nullable in validity.items():
+                columns = columns.append(pa.field(name, CAPTURED_AT_TYPE, nullable=nullable))
         return columns
 
     def batches(self) -> Iterator[pa.Table]:
@@ -54,7 +56,8 @@ class WarehouseRows(Rows):
     def _query(self) -> str:
         columns = column_list(self.star.captured_columns.names)
         if self.with_history:
-            validity = f"{VALID_FROM}, nullif({VALID_TO}, 'infinity') AS {VALID_TO}"
+            validity = f"""nullif({VALID_FROM}, '-infinity') AS {VALID_FROM},
+                           nullif({VALID_TO}, 'infinity') AS {VALID_TO}"""
             return f"SELECT {columns}, {validity} FROM {history(self.star)}"
         return f"SELECT {columns} FROM {current(self.star) if self.star.keeps_every_version else relation(self.star)}"
 
@@ -66,12 +69,11 @@ def warehouse_io_manager(catalog: Catalog[StarTable]) -> dg.IOManagerDefinition:
     def io_manager(init: dg.InitResourceContext) -> RowsIOManager:
         def load(context: dg.InputContext) -> WarehouseRows:
             star = catalog.star(context.asset_key.path[-1])
-            wanted = bool((context.definition_metadata or {}).get("history"))
             return WarehouseRows(
                 asset=context.asset_key.to_user_string(),
                 star=star,
                 connect=init.resources.warehouse_database.connect,
-                with_history=wanted and star.keeps_every_version,
+                with_history=bool((context.definition_metadata or {}).get("history")),
             )
 
         return RowsIOManager(load)

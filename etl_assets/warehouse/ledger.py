@@ -7,8 +7,9 @@ from typing import Any
 
 from etl_assets.adapters.postgres import Connection
 from etl_assets.ingestion.manifest import Capture, partition_of
+from etl_assets.schema.columns import CAPTURED_AT
 from etl_assets.transformation.star_table import StarTable
-from etl_assets.warehouse.ddl import LOADS, TABLES
+from etl_assets.warehouse.relations import LOADS, TABLES
 
 
 class PredecessorNotLoadedError(Exception):
@@ -30,28 +31,30 @@ class LatestLoad:
     rows: int
 
 
-def latest_loaded(connection: Connection) -> str | None:
-    """Return the id of the latest loaded capture, or None."""
-    capture: str | None = _latest(connection, "capture", "true")
+def latest_loaded(connection: Connection, until: datetime | None = None) -> str | None:
+    """Return the id of the latest loaded capture, or of the latest up to a time (UTC, naive), or None."""
+    is_earlier = f"CAST(:until AS timestamp) IS NULL OR {CAPTURED_AT} <= :until"
+    capture: str | None = _latest(connection, "capture", is_earlier, until=until)
     return capture
 
 
 def latest_change(connection: Connection) -> datetime | None:
     """Return the time (UTC, naive) when a star table was last changed by a load or built anew, or None."""
     changed_at: datetime | None = _latest(connection, "loaded_at", "changed <> '{}'")
-    [[built_at]] = connection.run(f"SELECT max(built_at) FROM {TABLES}") if _exists(connection, TABLES) else [[None]]
+    [[built_at]] = connection.run(f"SELECT max(built_at) FROM {TABLES}") if exists(connection, TABLES) else [[None]]
     return max(filter(None, (changed_at, built_at)), default=None)
 
 
-def _exists(connection: Connection, table: str) -> bool:
+def exists(connection: Connection, table: str) -> bool:
+    """Whether a bookkeeping table of the warehouse exists."""
     [[exists]] = connection.run("SELECT to_regclass(:table) IS NOT NULL", table=table)
     return bool(exists)
 
 
-def _latest(connection: Connection, column: str, condition: str) -> Any:
-    if not _exists(connection, LOADS):
+def _latest(connection: Connection, column: str, condition: str, **values: Any) -> Any:
+    if not exists(connection, LOADS):
         return None
-    rows = connection.run(f"SELECT {column} FROM {LOADS} WHERE {condition} ORDER BY captured_at DESC LIMIT 1")
+    rows = connection.run(f"SELECT {column} FROM {LOADS} WHERE {condition} ORDER BY captured_at DESC LIMIT 1", **values)
     return rows[0][0] if rows else None
 
 
@@ -67,7 +70,7 @@ def latest_loads(connection: Connection) -> dict[str, LatestLoad]:
 
 def loaded_captures(connection: Connection) -> set[str]:
     """Return the ids of all loaded captures."""
-    return {id_ for [id_] in connection.run(f"SELECT capture FROM {LOADS}")} if _exists(connection, LOADS) else set()
+    return {id_ for [id_] in connection.run(f"SELECT capture FROM {LOADS}")} if exists(connection, LOADS) else set()
 
 
 def record_captures(connection: Connection, captures: Sequence[Capture]) -> list[Capture]:
@@ -135,7 +138,7 @@ def count_repaired(connection: Connection, star: StarTable, times: Sequence[date
 
 def rules_of_tables(connection: Connection) -> dict[str, str]:
     """Return by star table of the warehouse the version of the rule that it was built by, if that is known."""
-    if not _exists(connection, TABLES):
+    if not exists(connection, TABLES):
         return {}
     return dict(connection.run(f"SELECT star_table, rule FROM {TABLES} WHERE rule IS NOT NULL"))
 

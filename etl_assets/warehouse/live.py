@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import pyarrow as pa
 
 from etl_assets.adapters.postgres import Connection
-from etl_assets.catalog.stages import WAREHOUSE
 from etl_assets.schema.types import arrow_type
-from etl_assets.warehouse.ddl import TABLES, live_comments
+from etl_assets.warehouse.ddl import live_comments
+from etl_assets.warehouse.relations import TABLES, is_ours, live_name
 
 
 @dataclass(frozen=True)
@@ -67,21 +66,18 @@ class LiveWarehouse:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def _run(self, sql: str) -> list[list[Any]]:
-        return self._connection.run(sql, schema=WAREHOUSE)
-
     @cached_property
     def relations(self) -> dict[str, LiveRelation]:
         """The tables and views, by name."""
         relations: dict[str, LiveRelation] = {}
-        for name, kind, rows, column, sql, is_enum, not_null, fills_itself in self._run(
-            """SELECT c.relname::text, c.relkind::text, greatest(c.reltuples, 0)::bigint, a.attname::text,
+        for name, kind, rows, column, sql, is_enum, not_null, fills_itself in self._connection.run(
+            f"""SELECT {live_name("c")}, c.relkind::text, greatest(c.reltuples, 0)::bigint, a.attname::text,
                       format_type(a.atttypid, a.atttypmod), t.typtype = 'e', a.attnotnull,
                       a.atthasdef OR a.attidentity <> ''
                FROM pg_class c
                JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
                JOIN pg_type t ON t.oid = a.atttypid
-               WHERE c.relnamespace = to_regnamespace(:schema) AND c.relkind IN ('r', 'p', 'v')
+               WHERE {is_ours("c")} AND c.relkind IN ('r', 'p', 'v')
                ORDER BY c.relname, a.attnum"""
         ):
             columns = relations.setdefault(name, LiveRelation(kind, rows, {})).columns
@@ -93,18 +89,18 @@ class LiveWarehouse:
         """The keys of the tables, and the foreign keys that reference them."""
         columns = """ARRAY(SELECT a.attname::text FROM unnest({numbers}) WITH ORDINALITY AS n (number, position)
                      JOIN pg_attribute a ON a.attrelid = {of} AND a.attnum = n.number ORDER BY n.position)"""
-        rows = self._run(
+        rows = self._connection.run(
             f"""SELECT k.conname::text, k.contype::text,
-                       CASE t.relnamespace WHEN to_regnamespace(:schema) THEN t.relname::text END,
+                       CASE WHEN {is_ours("t")} THEN {live_name("t")} END,
                        {columns.format(numbers="k.conkey", of="k.conrelid")},
-                       CASE r.relnamespace WHEN to_regnamespace(:schema) THEN r.relname::text END,
+                       CASE WHEN {is_ours("r")} THEN {live_name("r")} END,
                        {columns.format(numbers="k.confkey", of="k.confrelid")},
                        pg_describe_object('pg_constraint'::regclass, k.oid, 0)
                 FROM pg_constraint k
                 JOIN pg_class t ON t.oid = k.conrelid
                 LEFT JOIN pg_class r ON r.oid = k.confrelid
                 WHERE k.contype IN ('p', 'u', 'f') AND k.conparentid = 0
-                AND to_regnamespace(:schema) IN (t.relnamespace, r.relnamespace)
+                AND ({is_ours("t")} OR {is_ours("r")})
                 ORDER BY k.conname, k.oid"""
         )
         return [
@@ -115,9 +111,9 @@ class LiveWarehouse:
     @cached_property
     def dependents(self) -> list[Dependent]:
         """What depends on the tables and views, without the rules that make a view of one, and its own default."""
-        rows = self._run(
-            """SELECT DISTINCT c.relname::text, a.attname::text, k.conname::text,
-                      CASE v.relnamespace WHEN c.relnamespace THEN v.relname::text END,
+        rows = self._connection.run(
+            f"""SELECT DISTINCT {live_name("c")}, a.attname::text, k.conname::text,
+                      CASE WHEN {is_ours("v")} THEN {live_name("v")} END,
                       CASE WHEN r.rulename = '_RETURN' THEN pg_describe_object('pg_class'::regclass, v.oid, 0)
                            ELSE pg_describe_object(d.classid, d.objid, d.objsubid) END
                FROM pg_depend d
@@ -129,7 +125,7 @@ class LiveWarehouse:
                LEFT JOIN pg_class v ON v.oid = r.ev_class
                LEFT JOIN pg_attrdef f ON d.classid = 'pg_attrdef'::regclass AND f.oid = d.objid
                LEFT JOIN pg_trigger t ON d.classid = 'pg_trigger'::regclass AND t.oid = d.objid
-               WHERE c.relnamespace = to_regnamespace(:schema)
+               WHERE {is_ours("c")}
                AND (d.refclassid = 'pg_class'::regclass OR k.oid IS NOT NULL)
                AND d.classid IN ('pg_rewrite'::regclass, 'pg_policy'::regclass, 'pg_trigger'::regclass,
                                  'pg_proc'::regclass, 'pg_attrdef'::regclass, 'pg_publication_rel'::regclass)
@@ -156,18 +152,18 @@ class LiveWarehouse:
     @cached_property
     def view_options(self) -> dict[str, dict[str, str]]:
         """The options of views that have some, such as `security_barrier`."""
-        rows = self._run(
-            """SELECT relname::text, reloptions FROM pg_class
-               WHERE relnamespace = to_regnamespace(:schema) AND relkind = 'v' AND reloptions IS NOT NULL"""
+        rows = self._connection.run(
+            f"""SELECT {live_name("c")}, reloptions FROM pg_class c
+                WHERE {is_ours("c")} AND relkind = 'v' AND reloptions IS NOT NULL"""
         )
         return {name: dict(option.split("=", 1) for option in options) for name, options in rows}
 
     @cached_property
     def view_owners(self) -> dict[str, str]:
         """The owners of views that are owned by somebody else."""
-        rows = self._run(
-            """SELECT relname::text, pg_get_userbyid(relowner)::text FROM pg_class
-               WHERE relnamespace = to_regnamespace(:schema) AND relkind = 'v'
+        rows = self._connection.run(
+            f"""SELECT {live_name("c")}, pg_get_userbyid(relowner)::text FROM pg_class c
+               WHERE {is_ours("c")} AND relkind = 'v'
                AND pg_get_userbyid(relowner) <> current_user"""
         )
         return dict(rows)
@@ -175,8 +171,8 @@ class LiveWarehouse:
     @cached_property
     def view_grants(self) -> list[tuple[str, str | None, str, bool, str | None]]:
         """Each privilege on a view: view, column, privilege, whether it may be granted on, and the role (None: all)."""
-        rows = self._run(
-            """SELECT c.relname::text, a.attname::text, g.privilege_type, g.is_grantable,
+        rows = self._connection.run(
+            f"""SELECT {live_name("c")}, a.attname::text, g.privilege_type, g.is_grantable,
                       CASE WHEN g.grantee <> 0 THEN pg_get_userbyid(g.grantee)::text END
                FROM pg_class c
                CROSS JOIN LATERAL (
@@ -185,7 +181,7 @@ class LiveWarehouse:
                    WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
                ) a
                CROSS JOIN LATERAL aclexplode(a.acl) g
-               WHERE c.relnamespace = to_regnamespace(:schema) AND c.relkind = 'v' AND g.grantee <> c.relowner
+               WHERE {is_ours("c")} AND c.relkind = 'v' AND g.grantee <> c.relowner
                ORDER BY 1, 2, 5, 3"""
         )
         return [tuple(row) for row in rows]

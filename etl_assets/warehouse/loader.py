@@ -6,20 +6,26 @@ rows that are not there; merge the versions that are new; update the quarantine.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from time import monotonic
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from etl_assets.adapters import postgres
-from etl_assets.adapters.postgres import Connection, StatementRefusedError, join_condition
+from etl_assets.adapters.object_store import Bucket
+from etl_assets.adapters.postgres import Connection, StatementRefusedError, column_list, join_condition
 from etl_assets.ingestion.manifest import Capture
-from etl_assets.schema.columns import CAPTURED_AT
-from etl_assets.schema.table import Catalog, referenced_first
+from etl_assets.ingestion.present_keys import FIRST_AT, LAST_AT, has_keys, read_present_keys
+from etl_assets.schema.columns import CAPTURED_AT, CAPTURED_AT_TYPE
+from etl_assets.schema.table import Catalog, Table, referenced_first
 from etl_assets.transformation.parquet_files import StarFile
 from etl_assets.transformation.star_table import StarTable
 from etl_assets.warehouse import history, quarantine
-from etl_assets.warehouse.ddl import PENDING, REJECTED, add_foreign_keys, create_missing, current, relation, ungranted
+from etl_assets.warehouse.ddl import add_foreign_keys, create_missing, stored_tables, ungranted
 from etl_assets.warehouse.history import staged, staged_rejected
 from etl_assets.warehouse.ledger import (
     count_repaired,
@@ -31,8 +37,11 @@ from etl_assets.warehouse.ledger import (
     rules_of_tables,
 )
 from etl_assets.warehouse.quarantine import References
+from etl_assets.warehouse.reconciliation import Reconciliation, reconcile
+from etl_assets.warehouse.relations import PENDING, REJECTED, current, relation
 from etl_assets.warehouse.staging import StagedRows
 
+_MAX_RECONCILED = 10  # each takes a scan of the table
 _LOCK = "totesys ETL: load"  # PostgreSQL hashes it into the key of an advisory lock.
 
 
@@ -52,12 +61,13 @@ class TableLoad:
 
     read: rows of the file.
     changed: rows inserted or replaced, tombstones included.
-    deleted: tombstones inserted, for facts that a full capture no longer had.
+    deleted: tombstones inserted, for rows that a capture no longer had.
     repaired: rows changed by full captures that were requested to find missed changes.
     quarantined: rows that these captures added or changed, and that are not loaded.
     unmatched: missing or surplus rows of a fact, compared with what was captured.
     outdated: whether nothing was loaded, because the table was built by another version of its rule.
     seconds_read, seconds_write: for staging the file, and for merging it.
+    reconciliations: with the full captures among those loaded, oldest first.
     """
 
     read: int = 0
@@ -69,6 +79,7 @@ class TableLoad:
     outdated: bool = False
     seconds_read: float = 0
     seconds_write: float = 0
+    reconciliations: Sequence[Reconciliation] = ()
 
 
 @dataclass(frozen=True)
@@ -113,6 +124,7 @@ def lock(connection: Connection) -> None:
 
 def load(
     connection: Connection,
+    ingestion: Bucket,
     catalog: Catalog[StarTable],
     rules: Mapping[str, str],
     captures: Sequence[Capture],
@@ -121,7 +133,7 @@ def load(
     """Load captures, oldest first, from the files of their star tables, in one transaction.
 
     `rules` are the versions of the rules of the star tables. Nothing is loaded into a table that was built by another:
-    it waits to be rebuilt.
+    it waits to be rebuilt. The others are compared with full captures, whose objects are in the `ingestion` bucket.
 
     Raises:
         PredecessorNotLoadedError: the predecessor of a capture is not loaded.
@@ -136,11 +148,12 @@ def load(
         for name in inputs:
             if captures and files[name].rule != rules[name]:
                 raise OutdatedFileError(name, captures[0].partition)
-        return load_tables(connection, catalog, rules, captures, inputs)
+        return load_tables(connection, ingestion, catalog, rules, captures, inputs)
 
 
 def load_tables(
     connection: Connection,
+    ingestion: Bucket,
     catalog: Catalog[StarTable],
     rules: Mapping[str, str],
     captures: Sequence[Capture],
@@ -164,41 +177,57 @@ def load_tables(
             source, *_ = star.inputs(catalog.stars)
             loaders[star.name] = _TableLoader(
                 connection,
+                ingestion,
                 star,
                 References(references, shrinking & {to.name for to in references.values()}),
                 inputs[star.name],
                 {capture.captured_at for capture in new_captures},
-                source,
-                is_derived=isinstance(catalog[source], StarTable),
+                catalog[source],
                 is_created=star in created or inputs[star.name].is_emptied,
             )
             tables[star.name] = loaders[star.name].load()
     for loader in reversed(loaders.values()):
         loader.delete_surplus()
-    for star in created:
-        add_foreign_keys(connection, star)  # nothing was merged into some
+    for table in stored_tables(created):
+        add_foreign_keys(connection, table)  # nothing was merged into some
     built_by = rules_of_tables(connection)
     record_rules(
         connection,
         {name: rules[name] for name, each in inputs.items() if each.replaces or built_by.get(name) != rules[name]},
     )
+    for name, table_input in inputs.items():
+        full = _to_reconcile(table_input, new_captures)
+        found = reconcile(connection, catalog, ingestion, name, full, again=table_input.replaces)
+        tables[name] = replace(tables[name], reconciliations=found)
     return Load(tables, new_captures, ungranted(connection))
+
+
+def _to_reconcile(table_input: TableInput, new_captures: Sequence[Capture]) -> list[Capture]:
+    """Return the full captures to compare a table with: the latest ones, and of a rebuild, those that are new.
+
+    The latest one is always among them.
+    """
+    full = [capture for capture in table_input.captures if capture.full][-_MAX_RECONCILED:]
+    if not table_input.replaces:
+        return full
+    ids = {capture.id for capture in new_captures}
+    return [capture for capture in full if capture.id in ids or capture is full[-1]]
 
 
 @dataclass
 class _TableLoader:
     """The load of one star table. Captures are identified by their time.
 
-    `source` is the table's first input; if that is a star table, it `is_derived`, and misses nothing by itself.
+    source: the table's first input.
     """
 
     connection: Connection
+    ingestion: Bucket
     star: StarTable
     references: References
     input: TableInput
     new_captures: Set[datetime]
-    source: str
-    is_derived: bool
+    source: Table
     is_created: bool
     _rows: StagedRows = field(init=False)
     has_pending: bool = False
@@ -206,6 +235,18 @@ class _TableLoader:
     touched: int = 0
     changed: Counter[datetime] = field(default_factory=Counter)
     deleted: Counter[datetime] = field(default_factory=Counter)
+
+    @property
+    def is_derived(self) -> bool:
+        """Whether it is made from star tables: it misses nothing by itself."""
+        return isinstance(self.source, StarTable)
+
+    @cached_property
+    def _keys(self) -> history.RowKeys:
+        key, columns = self.star.source_key(self.source.columns.names), self.star.columns
+        types = [self.source.columns.field(name).type for name in key or ()]
+        is_taken = types == [columns.field(name).type for name in self.star.primary_key]
+        return history.RowKeys(self.star, key if is_taken else None)
 
     @property
     def is_empty(self) -> bool:
@@ -216,13 +257,15 @@ class _TableLoader:
         connection, star = self.connection, self.star
         captures = {capture.captured_at: capture for capture in self.input.captures}
         expected = self._expected_rows()
-        full = [captured_at for captured_at, capture in captures.items() if capture.is_full(self.source)]
+        full = [captured_at for captured_at, capture in captures.items() if capture.is_full(self.source.name)]
         if self.input.replaces:
             quarantine.forget_pending(connection, star)
             forget_changed(connection, star)
         self.has_pending = quarantine.has_rows(connection, PENDING, star)
+        has_earlier = not (self.is_empty and self._is_one_capture)  # versions that can be missing in a capture
+        lists = self._lists() if has_earlier else {}
         files = [file for file in self.input.files if file.rows.metadata.num_rows or file.rejected.num_rows]
-        if not (files or self.input.staged or full or self.has_pending or self.references.shrinking):
+        if not (files or self.input.staged or full or lists or self.has_pending or self.references.shrinking):
             return TableLoad(unmatched=sum(expected.values()))
         rows = self._rows = self.input.staged or StagedRows(connection, star)
         for file in files:
@@ -232,12 +275,14 @@ class _TableLoader:
         rows.has_rejected |= quarantine.has_rows(connection, REJECTED, star)
         if self.has_pending:
             quarantine.restage_pending(connection, star)
-        if full and star.keeps_every_version and not all(self._known.values()):  # else none can be missing
-            self._stage_tombstones(full)
+        if (full or lists) and self._can_lose_rows and has_earlier:
+            self._stage_tombstones(full, lists)
         if self.input.replaces and not self.is_created:
             self._replace()
         else:
             self._merge()
+        if full and not self.input.replaces and not star.keeps_every_version:
+            self._repair_latest(full[-1])
         if self.references.shrinking and not self.input.replaces:
             self.touched += quarantine.hold_loaded(connection, star, self.references)
         record_rows(connection, "changed", star, self.changed)
@@ -247,8 +292,14 @@ class _TableLoader:
         new, every = sorted(self.new_captures & captures.keys()), sorted(captures)
         recorded, reported = (every, new) if self.input.replaces else (new, every)
         if rows.has_rejected:
-            in_full = sorted({*full} & {*recorded})
-            quarantine.record_rejected(connection, star, recorded, in_full, replaces=self.input.replaces)
+            quarantine.record_rejected(
+                connection,
+                self._keys,
+                recorded,
+                sorted({*full} & {*recorded}),
+                {captured_at: number for captured_at, number in lists.items() if captured_at in recorded},
+                replaces=self.input.replaces,
+            )
         quarantined = quarantine.quarantined_at(connection, star, reported)
         latest = max(captures, default=None)
         if latest in self.new_captures and latest in repairs and star.keeps_every_version:
@@ -275,23 +326,54 @@ class _TableLoader:
     def _expected_rows(self) -> dict[datetime, int]:
         """Return the number of rows that each capture has of a fact, by its first input. Empty for a dimension."""
         return {
-            capture.captured_at: capture.files[self.source].rows if self.source in capture.files else 0
+            capture.captured_at: capture.files[self.source.name].rows if self.source.name in capture.files else 0
             for capture in self.input.captures
             if self.star.keeps_every_version
         }
 
-    def _stage_tombstones(self, full: Sequence[datetime]) -> None:
-        captures = history.full_captures(self.star)
-        self.connection.run(history.create_full_captures(self.star), times=full)
-        self.connection.run(f"CREATE UNIQUE INDEX ON {captures} ({CAPTURED_AT})")
-        self.connection.run(f"ANALYZE {captures}")
-        self.connection.run(history.stage_tombstones(self.star, is_empty=self.is_empty))
+    def _lists(self) -> dict[datetime, int]:
+        """Return the numbers of the lists of keys that captures have, by time; none if the table has another key."""
+        if {*(self._keys.source_key or ())} != {*self.source.primary_key}:
+            return {}
+        captures = (capture for capture in self.input.captures if has_keys(capture, self.source))
+        return {capture.captured_at: number for number, capture in enumerate(captures)}
+
+    def _stage_tombstones(self, full: Sequence[datetime], lists: Mapping[datetime, int]) -> None:
+        connection, star = self.connection, self.star
+        complete, keys = history.complete_captures(star), history.present_keys(star)
+        connection.run(history.create_present_keys(star))
+        times = pa.array(lists, CAPTURED_AT_TYPE)
+        for batch in read_present_keys(self.ingestion, self.source, self.input.captures) if lists else ():
+            numbers = [pc.index_in(batch.column(name), value_set=times) for name in (FIRST_AT, LAST_AT)]
+            columns = (*star.primary_key, history.FIRST_LIST, history.LAST_LIST)
+            ranges = pa.table([*batch.select(self._keys.source_key).columns, *numbers], names=columns)
+            connection.copy_in(keys, columns, postgres.csv_chunks(ranges.to_batches()))
+        connection.run(f"CREATE INDEX ON {keys} ({column_list(star.primary_key)})")
+        connection.run(f"ANALYZE {keys}")
+        connection.run(
+            history.create_complete_captures(self._keys),
+            times=[*full, *lists],
+            lists=[*([None] * len(full)), *lists.values()],
+            star=star.name,
+            source=self.source.name,
+        )
+        connection.run(f"CREATE UNIQUE INDEX ON {complete} ({CAPTURED_AT})")
+        connection.run(f"ANALYZE {complete}")
+        connection.run(history.stage_tombstones(self._keys, is_empty=self.is_empty), lists=len(lists))
+
+    @property
+    def _is_one_capture(self) -> bool:
+        return len(self.input.captures) == 1 and not self.has_pending
 
     @property
     def _known(self) -> dict[str, bool]:
         """What is known of the staged versions and those before them, as the SQL over them takes it."""
-        one_capture = len(self.input.captures) == 1 and not self.has_pending
-        return {"is_empty": self.is_empty, "one_capture": one_capture}
+        return {"is_empty": self.is_empty, "one_capture": self._is_one_capture, "restaged": self.has_pending}
+
+    @property
+    def _can_lose_rows(self) -> bool:
+        """Whether a row that a full capture does not have is gone. A calendar day, for one, is not at the source."""
+        return self.star.keeps_every_version or not self.is_derived
 
     def _merge(self) -> None:
         """Merge the staged versions that are new.
@@ -307,8 +389,7 @@ class _TableLoader:
                     counts = self.connection.run(
                         history.merge(star, history.new_versions(star, **self._known), **self._known)
                     )
-                    if self.is_created:
-                        add_foreign_keys(self.connection, star)
+                    self._add_foreign_keys()
             except StatementRefusedError as refusal:
                 if not refusal.is_about_data:
                     raise
@@ -317,9 +398,14 @@ class _TableLoader:
                 self._count(counts)
                 return
         last = self._keep_new()
-        self._run_accepted(history.merge(star, history.numbered(star), is_empty=self.is_empty), 1, last)
+        versions = history.numbered(star)
+        self._run_accepted(history.merge(star, versions, is_empty=self.is_empty, restaged=self.has_pending), 1, last)
+        self._add_foreign_keys()
+
+    def _add_foreign_keys(self) -> None:
         if self.is_created:
-            add_foreign_keys(self.connection, star)
+            for table in stored_tables([self.star]):
+                add_foreign_keys(self.connection, table)
 
     def _replace(self) -> None:
         """Make the table equal the staged versions that are new."""
@@ -331,16 +417,29 @@ class _TableLoader:
             self.deleted[captured_at] += tombstones
         changed, deleted = self.changed.copy(), self.deleted.copy()
         self._run_accepted(history.update(star), 1, last)
-        if star.keeps_every_version:
-            self.connection.run(history.delete_surplus(star))
-            self.touched += self.connection.row_count
-        else:
+        self._delete_versions()
+        if not star.keeps_every_version:
+            self.connection.run(history.mark_replaced(star))
+            self.touched = max(self.touched, self.connection.row_count)
+        refused = self._rows.refused
+        self._run_accepted(history.merge(star, history.numbered(star), is_empty=False, replaces=True), 1, last)
+        if self._rows.refused > refused:
+            self._delete_versions()
+        if not star.keeps_every_version:
             self.connection.run(history.create_surplus(star))
             [[surplus]] = self.connection.run(f"SELECT count(*) FROM {history.surplus(star)}")
             self.is_shrinking = surplus > 0
-            self.touched += surplus
-        self._run_accepted(history.merge(star, history.numbered_absent(star), is_empty=False), 1, last)
         self.changed, self.deleted = changed, deleted
+
+    def _repair_latest(self, captured_at: datetime) -> None:
+        """Set right what others have done to the latest versions: they are not compared with what is captured."""
+        self.connection.run(history.refresh_latest(self.star))
+        self.changed[captured_at] += self.connection.row_count
+        self.touched += self.connection.row_count
+
+    def _delete_versions(self) -> None:
+        self.connection.run(history.delete_surplus(self.star))
+        self.touched += self.connection.row_count
 
     def _keep_new(self) -> int:
         """Keep the new versions in a temporary table, record those held as pending, and return the highest number."""
@@ -350,6 +449,7 @@ class _TableLoader:
         self.connection.run(f"ANALYZE {table}")
         if self.references.tables:
             quarantine.record_pending(self.connection, star, self.references)
+            self.connection.run(history.create_substitutes(star, is_empty=self.is_empty))
         [[last]] = self.connection.run(f"SELECT coalesce(max({history.NUMBER}), 0) FROM {table}")
         return int(last)
 
@@ -406,7 +506,7 @@ class _TableLoader:
             f"""SELECT {CAPTURED_AT}, count(DISTINCT ("table", key, position, "row")), count(DISTINCT key)
                 FROM {staged_rejected(self.star)} WHERE "table" IN (:star, :source) GROUP BY 1""",
             star=self.star.name,
-            source=self.source,
+            source=self.source.name,
         )
 
     def _count_unreadable(self, captured_at: datetime) -> int:

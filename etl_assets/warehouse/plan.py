@@ -5,9 +5,9 @@ columns, constraints, indexes and grants of others are left alone. Where a view 
 table is left as it is, and the view is named.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from time import monotonic, sleep
@@ -21,22 +21,28 @@ from etl_assets.schema.errors import PermanentError
 from etl_assets.schema.types import is_wider, sql_type
 from etl_assets.transformation.star_table import StarTable
 from etl_assets.warehouse.ddl import (
-    DELETED,
-    VALID_FROM,
-    VALID_TO,
+    column_definition,
     comment_statement,
     foreign_key_statement,
     key_constraint,
-    note_views_statement,
-    qualified,
-    relation,
+    stored_columns,
+    stored_tables,
     table_statement,
+)
+from etl_assets.warehouse.live import Dependent, LiveColumn, LiveConstraint, LiveWarehouse
+from etl_assets.warehouse.relations import VALID_FROM, VALID_TO, qualified, relation
+from etl_assets.warehouse.views import (
+    as_was_columns,
+    as_was_joins,
+    as_was_name,
+    as_was_queries,
+    note_views_statement,
     view_columns,
+    view_names,
     view_queries,
     view_statements,
     views_version,
 )
-from etl_assets.warehouse.live import Dependent, LiveColumn, LiveConstraint, LiveWarehouse
 
 _LOCK_TIMEOUT = "200ms"
 """A statement that waits for a lock holds up every reader who comes after it. One who has that lock may wait for a lock
@@ -70,6 +76,7 @@ class Kind(StrEnum):
 
     CHANGE_KIND = "change kind"
     CREATE_TABLE = "create table"
+    DROP_VIEW = "drop view"
     RENAME_COLUMN = "rename column"
     ADD_COLUMN = "add column"
     WIDEN_COLUMN = "widen column"
@@ -80,6 +87,7 @@ class Kind(StrEnum):
     RETYPE_COLUMN = "retype column"
     DROP_COLUMN = "drop column"
     CHANGE_VIEW = "change view"
+    CREATE_VIEW = "create view"
     SET_NOT_NULL = "set not null"
     ADD_FOREIGN_KEY = "add foreign key"
 
@@ -89,6 +97,7 @@ class Step:
     """A part of the change of a star table.
 
     subject: what it changes: columns, mostly.
+    altered: the table that it alters, if that is the one of the versions of the star table.
     lock: the strongest lock that it takes on a table or view; empty if it takes none.
     rewrites: whether PostgreSQL rewrites or scans the table.
     rows: the estimated number of rows it rewrites or scans.
@@ -101,6 +110,7 @@ class Step:
     subject: str
     statements: tuple[str, ...]
     phase: Phase
+    altered: str = ""
     lock: str = _EXCLUSIVE
     rewrites: bool = False
     rows: int = 0
@@ -141,9 +151,18 @@ class Plan:
 def plan(connection: Connection, stars: Iterable[StarTable]) -> Plan:
     """Return how the tables and views of the warehouse differ from their declarations, as steps. Nothing is changed."""
     live = LiveWarehouse(connection)
-    changes = [_TableChange(live, star) if star.name in live.relations else _NewTable(star) for star in stars]
+    stars = tuple(stars)
+    our_views = view_names(stars)
+    changes = [
+        _TableChange(live, table, our_views) if table.name in live.relations else _NewTable(table)
+        for table in stored_tables(stars)
+    ]
+    refused = {change.star.name for change in changes if isinstance(change, _TableChange) and change.changes_kind}
+    changes = [change for change in changes if change.star.versions_of not in refused]
     steps = [step for change in changes for step in change.steps()]
     steps += _foreign_keys(live, changes)
+    for fact in stars:
+        steps += _AsWasChange(live, fact, stars, changes).steps()
     phases, kinds = list(Phase), list(Kind)
     return Plan(tuple(sorted(steps, key=lambda step: (phases.index(step.phase), kinds.index(step.kind)))))
 
@@ -174,7 +193,9 @@ def _locks_of(steps: Iterable[Step]) -> list[str]:
 
     Once locks are held that cannot be released before the end, others are not to be waited for.
     """
-    tables = sorted({qualified(step.table) for step in steps if step.lock == _EXCLUSIVE})
+    tables = sorted(
+        {qualified(step.altered or step.table) for step in steps if step.lock == _EXCLUSIVE and step.rewrites}
+    )
     return [f"LOCK TABLE {', '.join(tables)} IN {_EXCLUSIVE} MODE"] if tables else []
 
 
@@ -221,7 +242,8 @@ def as_text(
         for step in steps:
             touched = f", {'about ' + format(step.rows, ',') if step.rows else 'all'} rows" if step.rewrites else ""
             lock = f"lock {step.lock}" if step.lock else "no lock"
-            lines.append(f"  {step.kind} {step.subject} ({step.phase}; {lock}{touched})")
+            place = f" in {step.altered}" if step.altered else ""
+            lines.append(f"  {step.kind} {step.subject}{place} ({step.phase}; {lock}{touched})")
             lines += [f"    {' '.join(statement.split())};" for statement in step.statements]
             if step.blocked:
                 lines.append(f"    BLOCKED: {step.blocked}")
@@ -238,13 +260,14 @@ class _NewTable:
 
     def __init__(self, star: StarTable) -> None:
         self.star = star
+        self.target = star.name
 
     def steps(self) -> Iterator[Step]:
         star = self.star
         queries = view_queries(star, view_columns(star))
         statements = [table_statement(star), *view_statements(queries).values()]
         if queries:
-            statements.append(note_views_statement(star, queries))
+            statements.append(note_views_statement(star.name, queries))
         yield Step(
             table=star.name,
             kind=Kind.CREATE_TABLE,
@@ -258,16 +281,18 @@ class _NewTable:
 class _TableChange:
     """How a live star table differs from its declaration. Columns have the names that they have after the renames.
 
-    `views` and `key` are the columns of its views and the key that these use, as of the latest step.
+    target: the star table that it belongs to.
+    views, key: the columns of its views and the key that these use, as of the latest step.
     """
 
-    def __init__(self, live: LiveWarehouse, star: StarTable) -> None:
-        self.live, self.star = live, star
+    def __init__(self, live: LiveWarehouse, star: StarTable, our_views: Set[str]) -> None:
+        self.live, self.star, self._our_views = live, star, our_views
+        self.target = star.versions_of or star.name
         present = live.relations[star.name]
         self.rows = present.rows
         self.renames = self._renames(present.columns)
         self.columns = {self.name(name): column for name, column in present.columns.items()}
-        self.declared = {column.name: column for column in star.captured_columns}
+        self.declared = {column.name: column for column in stored_columns(star)}
         found = {name: self.columns[name] for name in self.declared if name in self.columns}
         different = [name for name, column in found.items() if column.type != self.declared[name].type]
         self.added = [name for name in self.declared if name not in found]
@@ -353,7 +378,7 @@ class _TableChange:
     def changes_kind(self) -> bool:
         """Whether it was declared to keep every version, and now only the latest, or the other way round."""
         has_record_id = self._live_record_id is not None or self.star.record_id in self.columns
-        return has_record_id != self.star.keeps_every_version
+        return has_record_id != (self.star.record_id is not None)
 
     def declares(self, key: LiveConstraint) -> bool:
         """Whether a foreign key on the table is declared."""
@@ -381,7 +406,7 @@ class _TableChange:
                 return wanted is None or (each.column is not None and self.name(each.column) in wanted)
             return of_views and each.on in self.views
 
-        others = (each for each in self.live.dependents if each.reader not in view_columns(self.star))
+        others = (each for each in self.live.dependents if each.reader not in self._our_views)
         return tuple(dict.fromkeys(each.description for each in others if depends(each)))
 
     def _step(
@@ -395,11 +420,12 @@ class _TableChange:
         rewrites: bool = False,
     ) -> Step:
         return Step(
-            table=self.star.name,
+            table=self.target,
             kind=kind,
             subject=", ".join(subject),
             statements=tuple(statements),
             phase=phase,
+            altered=self.star.name if self.star.versions_of and kind is not Kind.CHANGE_VIEW else "",
             rewrites=rewrites,
             rows=self.rows if rewrites else 0,
             dependents=self._dependents(),
@@ -434,7 +460,7 @@ class _TableChange:
             yield self._rename()
         if self.added:
             types = {name: self._type(name) for name in self.added}
-            add = self._alter(f"ADD COLUMN {quote_identifier(name)} {type_}" for name, type_ in types.items())
+            add = self._alter(f"ADD COLUMN {column_definition(self.declared[name])}" for name in self.added)
             subject = [f"{name} {type_}" for name, type_ in types.items()]
             yield self._step(Kind.ADD_COLUMN, subject, [add], Phase.AT_ONCE)
         if self.widened:
@@ -451,9 +477,7 @@ class _TableChange:
     @property
     def _undeclared_required(self) -> list[str]:
         """The columns without which no row can be inserted, although no row has them any more."""
-        known = {*self.declared, *self.star.dropped}
-        if self.star.record_id:
-            known |= {self.star.record_id, DELETED}
+        known = {*self.declared, *self.star.dropped, self.star.record_id}
         return [
             name
             for name, column in self.columns.items()
@@ -476,7 +500,7 @@ class _TableChange:
                 names = (quote_identifier(_key_name(self.star.name, name)) for name in (old, new))
                 statements.append(f"ALTER TABLE {relation(self.star)} RENAME CONSTRAINT {' TO '.join(names)}")
         if self.views:
-            statements.append(note_views_statement(self.star, view_queries(self.star, self.views, self.key)))
+            statements.append(note_views_statement(self.star.name, view_queries(self.star, self.views, self.key)))
         subject = (f"{old} to {new}" for old, new in self.renames.items())
         return self._step(Kind.RENAME_COLUMN, subject, statements, Phase.AT_ONCE)
 
@@ -550,25 +574,12 @@ class _TableChange:
             }
             queries = view_queries(self.star, self.views, self.key)
             create = view_statements(queries, self.live.view_options).values()
-            restore = [statement for view in live_views for statement in self._restore(view)]
-            statements = [drop, alter, *create, *restore, note_views_statement(self.star, queries)]
+            restore = [
+                statement for view in live_views for statement in _restore(self.live, view, self.views[view], self.name)
+            ]
+            statements = [drop, alter, *create, *restore, note_views_statement(self.star.name, queries)]
             self.views_differ = False
         return self._step(kind, subject, statements, phase, blocked=blocked, rewrites=rewrites)
-
-    def _restore(self, view: str) -> Iterator[str]:
-        """Yield the statements that give a view its comments, its grants and its owner again."""
-        columns = self.views[view]
-        for (name, column), text in self.live.comments.items():
-            if name == view and text is not None and (column is None or self.name(column) in columns):
-                yield comment_statement(view, column and self.name(column), text, is_view=True)
-        for name, column, privilege, may_grant, role in self.live.view_grants:
-            if name == view and (column is None or self.name(column) in columns):
-                of = f"{privilege} ({quote_identifier(self.name(column))})" if column else privilege
-                to = "PUBLIC" if role is None else quote_identifier(role)
-                option = " WITH GRANT OPTION" if may_grant else ""
-                yield f"GRANT {of} ON {qualified(view)} TO {to}{option}"
-        if view in self.live.view_owners:
-            yield f"ALTER VIEW {qualified(view)} OWNER TO {quote_identifier(self.live.view_owners[view])}"
 
     def _change_views(self, phase: Phase) -> Step:
         """Return the step that creates the views that are missing, and replaces those that differ."""
@@ -578,7 +589,7 @@ class _TableChange:
         statements = view_statements(
             {view: queries[view] for view in changed}, self.live.view_options, replace=True
         ).values()
-        note = note_views_statement(self.star, queries)
+        note = note_views_statement(self.star.name, queries)
         return self._step(Kind.CHANGE_VIEW, changed, [*statements, note], phase, blocked=self._views_blocked())
 
     def _views_blocked(self) -> str:
@@ -589,6 +600,24 @@ class _TableChange:
                 "lost. Drop the view, and put the column into a view of your own"
             )
         return ""
+
+
+def _restore(live: LiveWarehouse, view: str, columns: Collection[str], name: Callable[[str], str]) -> Iterator[str]:
+    """Yield the statements that give a view with these columns its comments, its grants and its owner again.
+
+    `name` returns the name that a column has now.
+    """
+    for (commented, column), text in live.comments.items():
+        if commented == view and text is not None and (column is None or name(column) in columns):
+            yield comment_statement(view, column and name(column), text, is_view=True)
+    for granted, column, privilege, may_grant, role in live.view_grants:
+        if granted == view and (column is None or name(column) in columns):
+            of = f"{privilege} ({quote_identifier(name(column))})" if column else privilege
+            to = "PUBLIC" if role is None else quote_identifier(role)
+            option = " WITH GRANT OPTION" if may_grant else ""
+            yield f"GRANT {of} ON {qualified(view)} TO {to}{option}"
+    if view in live.view_owners:
+        yield f"ALTER VIEW {qualified(view)} OWNER TO {quote_identifier(live.view_owners[view])}"
 
 
 def _blocked(what: str, dependents: Iterable[str]) -> str:
@@ -637,11 +666,11 @@ def _foreign_keys(live: LiveWarehouse, changes: Sequence[_TableChange | _NewTabl
                 kept.add(place)
             continue
         if declares:
-            dropped_for[place] = because_of.star.name
+            dropped_for[place] = because_of.target
         name = _key_name(*place) if change and change.renames_key(key) else key.name
         drop = f"ALTER TABLE {qualified(place[0])} DROP CONSTRAINT {quote_identifier(name)}"
         yield Step(
-            table=because_of.star.name,
+            table=because_of.target,
             kind=Kind.DROP_FOREIGN_KEY,
             subject=key.description,
             statements=(drop,) if owns else (),
@@ -655,7 +684,7 @@ def _foreign_keys(live: LiveWarehouse, changes: Sequence[_TableChange | _NewTabl
                 continue
             needs_rows = present is not None and present.needs_rows
             yield Step(
-                table=star.name if needs_rows else dropped_for.get((star.name, column), star.name),
+                table=each.target if needs_rows else dropped_for.get((star.name, column), each.target),
                 kind=Kind.ADD_FOREIGN_KEY,
                 subject=f"{star.name}.{column} references {to}",
                 statements=(foreign_key_statement(star, column),),
@@ -664,3 +693,141 @@ def _foreign_keys(live: LiveWarehouse, changes: Sequence[_TableChange | _NewTabl
                 rewrites=True,
                 rows=present.rows if present else 0,
             )
+
+
+class _AsWasChange:
+    """How the live views that join a fact to the versions of its dimensions differ from their declaration.
+
+    They are replaced where a column that they read is altered, and when their queries are others than those noted. A
+    dimension that is new to the warehouse is joined after the rows.
+    """
+
+    def __init__(
+        self,
+        live: LiveWarehouse,
+        fact: StarTable,
+        stars: Sequence[StarTable],
+        changes: Sequence[_TableChange | _NewTable],
+    ) -> None:
+        self.live = live
+        self._queries = as_was_queries(fact, stars)
+        self.views = {view: [*live.relations[view].columns] for view in self._queries if view in live.relations}
+        self.stars = [self._with_kept_columns(star) for star in stars] if self.views else stars
+        [self.fact] = [star for star in self.stars if star.name == fact.name]
+        self.differ = live.noted_views.get(as_was_name(fact)) != views_version(self._live_queries())
+        read = {fact.name, *(join.dimension.versions.name for join in as_was_joins(fact, stars))}
+        if self.views and self.differ:  # they may join other tables
+            read |= {each.on for each in live.dependents if each.reader in self.views}
+        involved = [each for each in changes if each.star.name in read]
+        self.present = [each for each in involved if isinstance(each, _TableChange)]
+        self.waits = self.present != involved
+        self.renames = self._renames()
+
+    def _with_kept_columns(self, star: StarTable) -> StarTable:
+        """Return a star table with columns that it no longer declares, and that the views read."""
+        table = star.versions.name
+        known = {*stored_columns(star).names, star.record_id, *star.dropped, *map(earlier_name, star.columns)}
+        live = self.live.relations[table].columns if table in self.live.relations else {}
+        if not live.keys() - known:
+            return star
+        read = {each.column for each in self.live.dependents if each.on == table and each.reader in self.views}
+        kept = [pa.field(name, column.type) for name, column in live.items() if name in read - known and column.type]
+        return replace(star, columns=pa.schema([*star.columns, *kept]))
+
+    def _live_queries(self) -> dict[str, str]:
+        """Return the declared queries, with the columns in the order in which the views have them."""
+        declared = {*as_was_columns(self.fact, self.stars)}
+        columns = {view: names for view, names in self.views.items() if {*names} == declared}
+        return as_was_queries(self.fact, self.stars, columns)
+
+    def _renames(self) -> dict[str, str]:
+        """Return the new names of columns of the views, by their live ones."""
+        renames = {each.star.name: each.renames for each in self.present}
+        names = dict(renames.get(self.fact.name, {}))
+        for join in as_was_joins(self.fact, self.stars):
+            names |= join.renamed(renames.get(join.dimension.versions.name, {}))
+        return names
+
+    def _name(self, live_name: str) -> str:
+        return self.renames.get(live_name, live_name)
+
+    def steps(self) -> Iterator[Step]:
+        """Yield the steps of each phase that has some."""
+        if any(each.changes_kind for each in self.present):
+            return
+        if not self.views:
+            yield from self._create()
+            return
+        at_once = [each for each in self.present if each.renames or each.added or each.widened]
+        with_rows = [each for each in self.present if each.needs_rows]
+        known = [star for star in self.stars if star.versions.name in self.live.relations]
+        widens = any(each.widened for each in at_once)
+        if widens or (at_once and not with_rows):
+            yield from self._steps(Phase.AT_ONCE, at_once[0].target, known, retypes=widens)
+        elif renames := self._rename_statements():
+            yield self._step(Kind.CHANGE_VIEW, Phase.AT_ONCE, at_once[0].target, renames)
+        if with_rows:
+            retypes = any(each.retyped or each.dropped for each in with_rows)
+            yield from self._steps(Phase.WITH_ROWS, with_rows[0].target, known, retypes=retypes)
+        if self.differ and (self.waits or not (at_once or with_rows)):
+            yield from self._steps(Phase.AFTER_ROWS, self.fact.name, self.stars, retypes=False)
+
+    def _create(self) -> Iterator[Step]:
+        if self._queries:
+            note = note_views_statement(as_was_name(self.fact), self._queries)
+            yield Step(
+                table=self.fact.name,
+                kind=Kind.CREATE_VIEW,
+                subject=", ".join(self._queries),
+                statements=(*view_statements(self._queries).values(), note),
+                phase=Phase.AFTER_ROWS,
+                lock="",
+            )
+
+    def _steps(self, phase: Phase, table: str, stars: Sequence[StarTable], *, retypes: bool) -> Iterator[Step]:
+        """Yield the steps that replace the views by those that join these star tables.
+
+        They are dropped for that only if a column of theirs goes or gets another type.
+        """
+        declared = as_was_columns(self.fact, stars)
+        named = {view: [self._name(column) for column in columns] for view, columns in self.views.items()}
+        kept = {view: [column for column in columns if column in declared] for view, columns in named.items()}
+        columns = {view: tuple(dict.fromkeys((*names, *declared))) for view, names in kept.items()}
+        queries = as_was_queries(self.fact, stars, columns)
+        note = note_views_statement(as_was_name(self.fact), queries)
+        in_place = kept == named and not retypes
+        create = [*view_statements(queries, self.live.view_options, replace=in_place).values()]
+        if in_place:
+            renames = self._rename_statements() if phase is Phase.AT_ONCE else []
+            yield self._step(Kind.CHANGE_VIEW, phase, table, [*renames, *create, note])
+            return
+        for view in self.views:
+            create += _restore(self.live, view, declared, self._name)
+        drop = f"DROP VIEW {', '.join(map(qualified, self.views))}"
+        blocked = _blocked(", ".join(self.views), self._dependents)
+        yield self._step(Kind.DROP_VIEW, phase, table, [drop], blocked)
+        yield self._step(Kind.CREATE_VIEW, phase, table, [*create, note])
+
+    @cached_property
+    def _dependents(self) -> tuple[str, ...]:
+        readers = [each for each in self.live.dependents if each.on in self.views and each.reader not in self.views]
+        return tuple(dict.fromkeys(each.description for each in readers))
+
+    def _step(self, kind: Kind, phase: Phase, table: str, statements: Iterable[str], blocked: str = "") -> Step:
+        return Step(
+            table=table,
+            kind=kind,
+            subject=", ".join(self.views),
+            statements=tuple(statements),
+            phase=phase,
+            dependents=self._dependents,
+            blocked=blocked,
+        )
+
+    def _rename_statements(self) -> list[str]:
+        return [
+            f"ALTER VIEW {qualified(view)} RENAME COLUMN {quote_identifier(old)} TO {quote_identifier(new)}"
+            for view, columns in self.views.items()
+            for old, new in self.renames.items()
+            if old in columns
+        ]

@@ -24,8 +24,24 @@ from etl_assets.adapters.postgres import (
 )
 from etl_assets.schema.columns import CAPTURED_AT
 from etl_assets.transformation.star_table import StarTable
-from etl_assets.warehouse.ddl import DELETED, PENDING, REJECTED, relation
-from etl_assets.warehouse.history import HELD, NUMBER, key_json, new, staged, staged_rejected, stored_columns, surplus
+from etl_assets.warehouse.ddl import stored_columns
+from etl_assets.warehouse.history import (
+    FIRST_LIST,
+    HELD,
+    LAST_LIST,
+    LIST,
+    NUMBER,
+    RowKeys,
+    delete_latest,
+    key_json,
+    new,
+    present_keys,
+    refresh_latest,
+    staged,
+    staged_rejected,
+    surplus,
+)
+from etl_assets.warehouse.relations import DELETED, PENDING, REJECTED, relation
 
 _STAGED_COLUMNS = (CAPTURED_AT, "table", "key", "column", "value", "reason", "row", "position", "refused")
 
@@ -117,10 +133,9 @@ def has_rows(connection: Connection, table: str, star: StarTable) -> bool:
 
 def count_corrected(connection: Connection, star: StarTable, times: Sequence[datetime]) -> dict[datetime, int]:
     """Return by time of capture the loaded rows whose earlier versions were rejected: they were not missed."""
-    not_deleted = f"AND NOT loaded.{DELETED}" if star.keeps_every_version else ""
     rows = connection.run(
-        f"""SELECT loaded.{CAPTURED_AT}, count(*) FROM {relation(star)} loaded
-            WHERE loaded.{CAPTURED_AT} = ANY(CAST(:times AS timestamp[])) {not_deleted} AND EXISTS (
+        f"""SELECT loaded.{CAPTURED_AT}, count(*) FROM {relation(star.versions)} loaded
+            WHERE loaded.{CAPTURED_AT} = ANY(CAST(:times AS timestamp[])) AND NOT loaded.{DELETED} AND EXISTS (
                 SELECT FROM {REJECTED} rejected
                 WHERE rejected.star_table = :star AND rejected.key = {key_json(star, "loaded")})
             GROUP BY loaded.{CAPTURED_AT}""",
@@ -131,14 +146,28 @@ def count_corrected(connection: Connection, star: StarTable, times: Sequence[dat
 
 
 def record_rejected(
-    connection: Connection, star: StarTable, recorded: Sequence[datetime], full: Sequence[datetime], *, replaces: bool
+    connection: Connection,
+    keys: RowKeys,
+    recorded: Sequence[datetime],
+    full: Sequence[datetime],
+    lists: Mapping[datetime, int],
+    *,
+    replaces: bool,
 ) -> None:
     """Make `REJECTED` hold the rows of a star table whose latest version is rejected.
 
     Rejections count that are of captures to be `recorded`, those of rows that the warehouse refused, and, unless it
-    `replaces` them, those known before. A rejection ends with a valid version of the row, or with a full capture,
-    among those recorded, that does not have it. One that captures repeat unchanged keeps the time of the first.
+    `replaces` them, those known before. A rejection ends with a valid version of the row, or with a `full` capture or a
+    list of keys that does not have it. One that captures repeat unchanged keeps the time of the first.
     """
+    star = keys.star
+    listed = (
+        f"""SELECT key, {FIRST_LIST}, {LAST_LIST} FROM {present_keys(star)} present
+            CROSS JOIN LATERAL unnest(ARRAY[{keys.of("present")}]) AS key
+            WHERE key IN (SELECT key FROM rejection)"""
+        if lists
+        else f"SELECT key, 0 AS {FIRST_LIST}, 0 AS {LAST_LIST} FROM rejection WHERE false"
+    )
     known = (
         ""
         if replaces
@@ -159,15 +188,17 @@ def record_rejected(
                     GROUP BY "table", key, "column", {CAPTURED_AT} {known}) rejections
                 ORDER BY source_table, key, "column", seen_at, first_seen_at),
             valid AS MATERIALIZED (
-                SELECT {key_json(star, "staged")} AS key, {CAPTURED_AT} AS valid_at FROM {staged(star)} staged
-                WHERE NOT {DELETED} AND {key_json(star, "staged")} IN (SELECT key FROM rejection)),
+                SELECT key, {CAPTURED_AT} AS valid_at FROM {staged(star)} staged
+                CROSS JOIN LATERAL unnest(ARRAY[{keys.of("staged")}]) AS key
+                WHERE NOT {DELETED} AND key IN (SELECT key FROM rejection)),
+            listed AS MATERIALIZED ({listed}),
             occasion AS (
                 SELECT *, lag(seen_at) OVER by_time AS before, lead(seen_at) OVER by_time AS after
                 FROM (SELECT DISTINCT source_table, key, seen_at FROM rejection) occasions
                 WINDOW by_time AS (PARTITION BY source_table, key ORDER BY seen_at)),
             version AS (
                 SELECT rejection.*, after IS NULL AS is_latest,
-                       earlier.key IS NULL OR {_ended("rejection.key", "before", "rejection.seen_at")} AS is_first
+                       earlier.key IS NULL OR {_ended(keys, "rejection.key", "before", "rejection.seen_at")} AS is_first
                 FROM rejection JOIN occasion USING (source_table, key, seen_at)
                 LEFT JOIN rejection earlier ON earlier.seen_at = occasion.before
                 AND (earlier.source_table, earlier.key, earlier."column", earlier."row")
@@ -178,11 +209,14 @@ def record_rejected(
                 FROM version)
             SELECT source_table, key, "column", first_value(first_seen_at) OVER same AS {CAPTURED_AT},
                    first_value(value) OVER same AS value, first_value(reason) OVER same AS reason, "row",
-                   is_latest AND NOT {_ended("run.key", "seen_at", "CAST('infinity' AS timestamp)")} AS is_outstanding
+                   is_latest AND NOT {_ended(keys, "run.key", "seen_at", "CAST('infinity' AS timestamp)")}
+                   AS is_outstanding
             FROM run WINDOW same AS (PARTITION BY source_table, key, "column", run ORDER BY seen_at)""",
         star=star.name,
         recorded=recorded,
         full=full,
+        listed=[*lists],
+        lists=[*lists.values()],
     )
     connection.run(
         f"""DELETE FROM {REJECTED} known WHERE star_table = :star AND NOT EXISTS (
@@ -209,11 +243,16 @@ def _latest_rejected(star: StarTable) -> str:
     return quote_identifier(f"latest_rejected_{star.name}")
 
 
-def _ended(key: str, after: str, until: str) -> str:
+def _ended(keys: RowKeys, key: str, after: str, until: str) -> str:
     """Return the condition that a rejection of a key seen at one time had ended by another."""
     return f"""(EXISTS (SELECT FROM valid WHERE valid.key = {key} AND valid_at >= {after} AND valid_at <= {until})
         OR EXISTS (SELECT FROM unnest(CAST(:full AS timestamp[])) AS full_capture (full_at)
-                   WHERE full_at > {after} AND full_at < {until}))"""
+                   WHERE full_at > {after} AND full_at < {until})
+        OR EXISTS (SELECT FROM unnest(CAST(:listed AS timestamp[]), CAST(:lists AS integer[]))
+                        AS lists (listed_at, {LIST})
+                   WHERE listed_at > {after} AND listed_at < {until} AND {keys.identify(key)}
+                   AND NOT EXISTS (SELECT FROM listed WHERE listed.key = {key}
+                                   AND lists.{LIST} BETWEEN {FIRST_LIST} AND {LAST_LIST})))"""
 
 
 def restage_pending(connection: Connection, star: StarTable) -> None:
@@ -287,16 +326,19 @@ def record_pending(connection: Connection, star: StarTable, references: Referenc
 
 def hold_loaded(connection: Connection, star: StarTable, references: References) -> int:
     """Move the loaded versions that refer to a row that is about to go to `PENDING`; return how many."""
-    columns = stored_columns(star)
+    columns = stored_columns(star).names
     resolve = " AND ".join(references.resolves(column, "loaded") for column in references.tables)
     [[count]] = connection.run(
-        f"""WITH gone AS (DELETE FROM {relation(star)} loaded WHERE NOT ({resolve})
+        f"""WITH gone AS (DELETE FROM {relation(star.versions)} loaded WHERE NOT ({resolve})
                           RETURNING {column_list(columns, "loaded")}),
             versions AS (INSERT INTO {staged(star)} ({column_list(columns)}) SELECT * FROM gone RETURNING 1)
             SELECT count(*) FROM versions"""
     )
     if count:
         _record_pending(connection, star, references, f"SELECT * FROM {staged(star)}")
+        if not star.keeps_every_version:
+            connection.run(delete_latest(star))
+            connection.run(refresh_latest(star))
     return int(count)
 
 
@@ -348,9 +390,9 @@ def outstanding(connection: Connection, star: StarTable) -> int:
                 SELECT latest.key
                 FROM (SELECT DISTINCT ON (key) * FROM {PENDING}
                       WHERE star_table = :star ORDER BY key, {CAPTURED_AT} DESC) latest,
-                     jsonb_populate_record(NULL::{relation(star)}, latest."row") version
+                     jsonb_populate_record(NULL::{relation(star.versions)}, latest."row") version
                 WHERE NOT CAST(latest."row" ->> {literal(DELETED)} AS boolean)
-                AND NOT EXISTS (SELECT FROM {relation(star)} later
+                AND NOT EXISTS (SELECT FROM {relation(star.versions)} later
                                 WHERE {same_key} AND later.{CAPTURED_AT} > version.{CAPTURED_AT})
             ) rows""",
         star=star.name,

@@ -21,10 +21,11 @@ from etl_assets.schema.table import Catalog, Table
 from etl_assets.transformation.parquet_files import StarRows, write_star
 from etl_assets.transformation.star_table import StarTable
 from etl_assets.transformation.transform import TransformStats, transform_captures
-from etl_assets.warehouse.ddl import create_bookkeeping, qualified
+from etl_assets.warehouse.ddl import create_bookkeeping, stored_tables
 from etl_assets.warehouse.ledger import forget_rules, loaded_captures, outdated_tables, record_rules
 from etl_assets.warehouse.loader import Load, TableInput, load_tables, lock
 from etl_assets.warehouse.plan import Kind, Phase, apply, as_text, plan
+from etl_assets.warehouse.relations import relation
 from etl_assets.warehouse.staging import StagedRows
 
 FOLDER = "rebuilds"
@@ -142,13 +143,13 @@ def rebuild(
         planned = plan(connection, catalog.stars)
         steps = apply(connection, planned, Phase.WITH_ROWS, targets - planned.created)
         emptied = {step.table for step in steps if step.kind is Kind.CHANGE_KEY}
-        for name in emptied:
-            connection.run(f"DELETE FROM {qualified(name)}")
+        for table in stored_tables(catalog.star(name) for name in emptied):
+            connection.run(f"DELETE FROM {relation(table)}")
         inputs = {
             name: TableInput(of_table, (), name in targets, staged.get(name), is_emptied=name in emptied)
             for name, of_table in wanted.items()
         }
-        load = load_tables(connection, catalog, rules, new_captures, inputs)
+        load = load_tables(connection, stores.ingestion, catalog, rules, new_captures, inputs)
         apply(connection, plan(connection, catalog.stars), Phase.AFTER_ROWS, targets)
     return Rebuild(sorted(targets), len(captures), load)
 

@@ -13,7 +13,7 @@ from etl_assets.catalog.stages import REBUILD, WAREHOUSE
 from etl_assets.schema.table import Catalog
 from etl_assets.transformation.code_version import rule_versions
 from etl_assets.transformation.star_table import StarTable
-from etl_assets.warehouse.assets import log_quarantined
+from etl_assets.warehouse.assets import log_differing, log_quarantined, reconciliation_metadata
 from etl_assets.warehouse.rebuild import Rebuild, Stores, rebuild
 
 
@@ -52,6 +52,7 @@ def rebuild_job(catalog: Catalog[StarTable]) -> dg.JobDefinition:
             done = rebuild(stores, catalog, rules, config.tables, keep_history=config.keep_history, log=context.log)
         _log_rebuild(context, done)
         log_quarantined(context.log, catalog, done.load)
+        log_differing(context.log, done.load)
 
     @dg.job(
         name=REBUILD,
@@ -75,6 +76,8 @@ def _log_rebuild(context: dg.OpExecutionContext, done: Rebuild) -> None:
             "seconds_read": table.seconds_read,
             "seconds_write": table.seconds_write,
         }
+        if table.reconciliations:
+            metadata |= reconciliation_metadata(table.reconciliations[-1])
         if name in done.tables:
             context.log.info(
                 f"rebuilt {name}: {table.changed} rows changed, of {table.read} in {done.captures} captures",

@@ -1,6 +1,6 @@
 """The rows of a load in temporary tables: those that the warehouse can store, and the rejected ones."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 
@@ -36,6 +36,7 @@ class StagedRows:
 
     read: the number of rows staged.
     has_rejected: whether there are rejected rows, or rows that the warehouse refuses, among them.
+    refused: the number of rows that the warehouse refuses.
     seconds: what staging took.
     """
 
@@ -44,7 +45,7 @@ class StagedRows:
     read: int = 0
     has_rejected: bool = False
     seconds: float = 0
-    _refused: int = field(default=0, repr=False)
+    refused: int = 0
 
     def __post_init__(self) -> None:
         self.connection.run(create_staged(self.star))
@@ -70,9 +71,9 @@ class StagedRows:
         Raises:
             RowsRefusedError: there are many.
         """
-        self._refused += 1
+        self.refused += 1
         self.has_rejected = True
-        if self._refused > _MAX_REFUSED_ROWS:
+        if self.refused > _MAX_REFUSED_ROWS:
             raise RowsRefusedError(self.star, refusal)
 
     def _copy(self, file: StarFile) -> int:

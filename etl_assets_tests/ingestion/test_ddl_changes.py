@@ -236,9 +236,8 @@ def test_a_renamed_column_is_read_by_its_earlier_name(loaded: Platform) -> None:
     ]
     declared = replace(DESIGN, columns=pa.schema(renamed))
     bucket = Bucket(loaded.ingestion_url)
-    pipeline = Pipeline(
-        loaded.totesys_url, "", bucket, bucket, replace(CATALOG, sources=tuple({**SOURCE, "design": declared}.values()))
-    )
+    sources = tuple({**SOURCE, "design": declared}.values())
+    pipeline = Pipeline(loaded.totesys_url, "", bucket, bucket, replace(CATALOG, sources=sources, stars=()))
     loaded.totesys("UPDATE design SET file_name = 'before' WHERE design_id = 1")
     [pending] = pipeline.capture(loaded.partition)  # the declaration is deployed before the source renames it
     assert pending.full_tables == {}

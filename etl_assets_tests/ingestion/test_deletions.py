@@ -21,7 +21,7 @@ from etl_assets.schema.table import Table
 from etl_assets_tests.harness import Platform
 from etl_assets_tests.pipeline import SOURCE
 
-STATISTICS_FIELDS = ("key_files", "key_reasons", "deletion_statistics", "row_counts")
+STATISTICS_FIELDS = ("key_files", "key_columns", "key_reasons", "deletion_statistics", "row_counts")
 
 
 def change(connection: Connection, *statements: str) -> None:

@@ -1,9 +1,10 @@
 """The results of the reports, compared with totesys without SQL."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Collection
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -15,11 +16,11 @@ from etl_assets.adapters.postgres import connect
 from etl_assets.catalog.stages import REPORT
 from etl_assets.reports.answers import NothingLoadedError, answer_reports
 from etl_assets.reports.charts import draw
-from etl_assets.reports.report import ReportError, load_reports
+from etl_assets.reports.report import ReportError, format_time, load_reports
 from etl_assets.simulator.activity import Totesys
 from etl_assets.simulator.postgres import Server
 from etl_assets.transformation import STAR_TABLES
-from etl_assets_tests.harness import Platform, snapshot_of
+from etl_assets_tests.harness import Platform, failure, snapshot_of
 
 Row = dict[str, Any]
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -267,3 +268,45 @@ def test_a_run_materializes_each_report_and_writes_another_page(platform: Platfo
     with Bucket(platform.transformation_url).open(pages[-1]) as file:
         html = file.read().decode()
     assert all(f'<h2 id="{name}-title">{report.title}</h2>' in html for name, report in REPORTS.items())
+
+
+def test_reports_as_of_a_moment_are_as_they_were_drawn_then(platform: Platform) -> None:
+    def draw_page(**config: str) -> tuple[str, dict[str, Any]]:
+        job = platform.definitions.resolve_job_def(REPORT)
+        result = job.execute_in_process(run_config=QUIET | {"ops": {"reports": {"config": config}}})
+        [page] = [
+            each for each in result.asset_materializations_for_node("reports") if each.asset_key.path[-1] == "page"
+        ]
+        bucket = Bucket(platform.transformation_url)
+        with bucket.open(str(page.metadata["dagster/uri"].value).removeprefix(f"{bucket.url}/")) as file:
+            return file.read().decode(), dict(page.metadata)
+
+    def tables(html: str) -> dict[str, str]:
+        parts = re.findall(r'<table data-name="(\w+)">(.*?)</table>', html, re.DOTALL)
+        return {name: part for name, part in parts if name in REPORTS and name != "platform"}
+
+    before_at = platform.latest_capture.captured_at
+    [[name]] = platform.totesys("SELECT design_name FROM design WHERE design_id = 1")
+    before, _ = draw_page()
+    platform.totesys("UPDATE design SET design_name = 'Renamed' WHERE design_name = :name", name=name)
+    platform.totesys("DELETE FROM payment WHERE payment_id < 50")
+    edit(platform)
+    after, _ = draw_page()
+    elsewhere = before_at.replace(tzinfo=UTC).astimezone(timezone(timedelta(hours=2)))
+    as_of_before, metadata = draw_page(as_of=elsewhere.isoformat())
+    assert metadata["as_of"].value == before_at.replace(tzinfo=UTC).timestamp()
+
+    assert tables(as_of_before) == tables(before)
+    assert tables(after).keys() == tables(before).keys()
+    changed = {name for name, part in tables(after).items() if part != tables(before)[name]}
+    assert {"order_changes", "revenue_by_month", "top_designs"} <= changed
+    assert f"<h1>Reports as of {format_time(before_at)}</h1>" in as_of_before
+    assert "<h1>Reports</h1>" in after
+
+
+def test_a_moment_before_the_first_capture_and_a_malformed_one_are_refused(platform: Platform) -> None:
+    job = platform.definitions.resolve_job_def(REPORT)
+    for text, message in (("2000-01-01", "no capture up to 2000-01-01 00:00:00 UTC"), ("noon", "'noon' is no time")):
+        config = QUIET | {"ops": {"reports": {"config": {"as_of": text}}}}
+        result = job.execute_in_process(run_config=config, raise_on_error=False)
+        assert message in failure(result)

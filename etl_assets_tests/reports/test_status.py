@@ -1,6 +1,7 @@
 """The state of the platform, by `python -m etl_assets status` and on the page of reports."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -16,8 +17,11 @@ from etl_assets.adapters.object_store import Bucket
 from etl_assets.catalog.stages import REPORT
 from etl_assets.ingestion.manifest import Capture, CapturedFile, Source, publish
 from etl_assets.simulator.postgres import Server
+from etl_assets.transformation.star_table import shared_columns
 from etl_assets_tests.harness import Platform, new_database
-from etl_assets_tests.pipeline import SOURCE, STAR
+from etl_assets_tests.pipeline import CATALOG, SOURCE, STAR
+
+RECONCILED = {shared.star: shared.table for shared in shared_columns(CATALOG)}
 
 SECRET = "hunter2"
 DOWN = f"postgresql://etl:{SECRET}@127.0.0.1:1/etl"
@@ -52,7 +56,7 @@ def utc(time: datetime) -> str:
 
 
 def line(text: str, start: str) -> str:
-    [found] = [line for line in text.splitlines() if line.startswith(f"{start} ")]
+    found, *_ = (line for line in text.splitlines() if line.startswith(f"{start} "))
     return found.removeprefix(start).strip()
 
 
@@ -154,6 +158,46 @@ def test_rows_that_are_not_loaded_are_counted_and_so_is_a_capture(platform: Plat
     assert line(status()[1], "latest load").endswith("; the latest is not loaded")
 
 
+def section(text: str, title: str) -> list[list[str]]:
+    """Return the cells of the rows of a table, by its title."""
+    _, _, rest = text.partition(f"{title}\n")
+    _, _, *rows = rest.partition("\n\n")[0].splitlines()
+    return [re.split("  +", row) for row in rows]
+
+
+def test_the_latest_reconciliation_of_each_table_is_shown(platform: Platform, status: Status) -> None:
+    platform.refresh()
+    platform.next_window()
+    platform.totesys("UPDATE sales_order SET agreed_payment_date = 'tomorrow' WHERE sales_order_id = 1")
+    platform.warehouse("UPDATE warehouse.fact_payment SET paid = NOT paid WHERE payment_id IN (1, 2)")
+    platform.refresh(full_capture=True)
+    captured = minute(utc(platform.latest_capture.captured_at))
+    shown = {row[0]: row[1:] for row in section(status()[1], "Latest reconciliation of each star table")}
+    assert shown.keys() == STAR.keys() - {"dim_date"}
+    for name, cells in shown.items():
+        repaired, apart = ("2" if name == "fact_payment" else "0"), ("1" if name == "fact_sales_order" else "0")
+        count = f"{platform.totesys(f'SELECT count(*) FROM {RECONCILED[name]}')[0][0]:,}"
+        assert cells == [captured, count, count, repaired, apart, "equal"]
+    platform.warehouse(
+        """UPDATE warehouse.reconciliations SET differing = 2, first_keys = '[{"payment_id": 7}, {"payment_id": 8}]'
+           WHERE star_table = 'fact_payment'"""
+    )
+    platform.warehouse("UPDATE warehouse.reconciliations SET differing = NULL WHERE star_table = 'dim_staff'")
+    platform.warehouse(
+        """UPDATE warehouse.reconciliations SET differing = NULL, source_checksum = NULL
+           WHERE star_table = 'dim_design'"""
+    )
+    shown = {row[0]: row[1:] for row in section(status()[1], "Latest reconciliation of each star table")}
+    results = {name: cells[-1] for name, cells in shown.items() if cells[-1] != "equal"}
+    assert results == {
+        "fact_payment": "2 rows differ, first 7",
+        "dim_staff": "the checksums differ",
+        "dim_design": "not compared",
+    }
+    found = as_json(status)["warehouse"]["tables"]["fact_payment"]["reconciliation"]
+    assert (found["source_table"], found["repaired"], found["differing"]) == ("payment", 2, 2)
+
+
 def test_a_manifest_of_an_older_release_leaves_earlier_rows_unknown(platform: Platform, status: Status) -> None:
     platform.refresh("ingestion")
     first = platform.latest_capture
@@ -177,7 +221,7 @@ def test_a_manifest_of_an_older_release_leaves_earlier_rows_unknown(platform: Pl
 def test_an_empty_platform_is_a_normal_answer(platform: Platform, status: Status) -> None:
     state = as_json(status)
     assert (state["captures"], state["latest_capture_loaded"], state["errors"]) == (None, None, {})
-    empty = {"latest_load": None, "pending_rows": 0, "rejected_rows": 0}
+    empty = {"latest_load": None, "pending_rows": 0, "rejected_rows": 0, "reconciliation": None}
     assert state["warehouse"] == {"latest_loaded": None, "tables": dict.fromkeys(STAR, empty)}
     code, text = status()
     assert (code, line(text, "latest capture")) == (0, "nothing is captured yet")

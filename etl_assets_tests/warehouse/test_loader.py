@@ -10,6 +10,7 @@ from etl_assets.ingestion.manifest import partition_folder
 from etl_assets.schema.errors import SchemaMismatchError
 from etl_assets.transformation import STAR_TABLES
 from etl_assets.transformation.parquet_files import NotTransformedError
+from etl_assets.warehouse.ddl import stored_tables
 from etl_assets.warehouse.ledger import PredecessorNotLoadedError
 from etl_assets_tests.harness import LOCK_WAITERS, Platform, failed_counts, until
 from etl_assets_tests.pipeline import FACTS
@@ -91,10 +92,15 @@ def test_tables_have_keys_comments_and_the_declared_types(loaded: Platform) -> N
         "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND conrelid::regclass::text LIKE 'warehouse.fact%'"
     )
     assert foreign_keys == sum(len(star.foreign_keys) for star in FACTS)
-    [[comments]] = loaded.warehouse(
-        "SELECT count(*) FROM pg_class WHERE relnamespace = 'warehouse'::regnamespace AND obj_description(oid) > ''"
+    comments = dict(
+        loaded.warehouse(
+            """SELECT nspname::text, count(*) FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
+               WHERE nspname IN ('warehouse', 'as_of') AND obj_description(pg_class.oid) > '' GROUP BY 1"""
+        )
     )
-    assert comments == len(STAR_TABLES) + 4 + 2 * len(FACTS)  # star tables, bookkeeping tables, views
+    tables, views = len(stored_tables(STAR_TABLES)), len(STAR_TABLES) + 2 * len(FACTS)
+    assert tables == 2 * len(STAR_TABLES) - len(FACTS), "dimensions have a table of their versions"
+    assert comments == {"warehouse": tables + views + 5, "as_of": tables + views + 1}, "and bookkeeping tables"
 
 
 def test_a_warehouse_table_that_does_not_match_its_declaration_fails_the_load(loaded: Platform) -> None:
@@ -135,24 +141,20 @@ def test_without_rejected_rows_there_is_no_rejected_folder(loaded: Platform) -> 
 PAYMENT_1 = "SELECT paid, deleted FROM warehouse.fact_payment WHERE payment_id = 1 ORDER BY captured_at"
 
 
-def test_a_deleted_fact_gets_a_tombstone_from_a_full_capture_and_returns_as_a_new_version(loaded: Platform) -> None:
+def test_a_deleted_fact_gets_a_tombstone_and_returns_as_a_new_version(loaded: Platform) -> None:
     [[paid, *_]] = loaded.warehouse(PAYMENT_1)
     row = loaded.totesys("SELECT row_to_json(payment)::text FROM payment WHERE payment_id = 1")[0][0]
     current = "SELECT count(*) FROM warehouse.fact_payment_current WHERE payment_id = 1"
     loaded.totesys("DELETE FROM payment WHERE payment_id = 1")
-    loaded.refresh()
-    assert loaded.warehouse(current) == [[1]], "an incremental capture sees no deletions"
-    loaded.next_window()
-    result = loaded.refresh(full_capture=True)
+    result = loaded.refresh()
     assert loaded.warehouse(current) == [[0]]
     assert loaded.warehouse(PAYMENT_1) == [[paid, False], [paid, True]]
     deleted = {name: table.loads[0].deleted for name, table in result.items()}
     assert {table: count for table, count in deleted.items() if count} == {"fact_payment": 1}
-    assert failed_counts(result, "no_missed_changes") == {}
 
     for _ in range(2):
         loaded.next_window()
-        loaded.refresh(full_capture=True)
+        assert failed_counts(loaded.refresh(full_capture=True), "no_missed_changes") == {}
     assert loaded.warehouse(PAYMENT_1) == [[paid, False], [paid, True]], "one tombstone"
 
     loaded.totesys("INSERT INTO payment SELECT * FROM json_populate_record(NULL::payment, CAST(:row AS json))", row=row)
@@ -162,21 +164,45 @@ def test_a_deleted_fact_gets_a_tombstone_from_a_full_capture_and_returns_as_a_ne
     assert loaded.warehouse(PAYMENT_1) == [[paid, False], [paid, True], [paid, False]]
 
 
+def test_a_deletion_that_no_statistics_count_is_found_by_the_next_full_capture(loaded: Platform) -> None:
+    with connect(loaded.totesys_url) as connection:
+        connection.run("SET track_counts = off")
+        connection.run("DELETE FROM payment WHERE payment_id = 1")
+    loaded.refresh()
+    assert [deleted for _, deleted in loaded.warehouse(PAYMENT_1)] == [False]
+    loaded.next_window()
+    result = loaded.refresh(full_capture=True)
+    assert [deleted for _, deleted in loaded.warehouse(PAYMENT_1)] == [False, True]
+    assert failed_counts(result, "no_missed_changes") == {}
+
+
 def test_all_facts_of_a_truncated_table_get_tombstones_and_dimensions_keep_their_rows(loaded: Platform) -> None:
     before = loaded.row_counts()
     loaded.totesys("TRUNCATE payment")
-    loaded.refresh(full_capture=True)
+    loaded.refresh()
     assert loaded.warehouse("SELECT count(*) FROM warehouse.fact_payment_current") == [[0]]
     after = loaded.row_counts()
     assert after["fact_payment"] == 2 * before["fact_payment"]
     assert after | {"fact_payment": 0} == before | {"fact_payment": 0}
 
 
-def test_a_design_deleted_in_the_source_stays_because_facts_reference_it(loaded: Platform) -> None:
+def test_a_design_deleted_in_the_source_stays_because_facts_reference_it_and_says_since_when(loaded: Platform) -> None:
+    [[name]] = loaded.totesys("SELECT design_name FROM design WHERE design_id = 1")
     loaded.totesys("UPDATE sales_order SET design_id = 2 WHERE design_id = 1")
     loaded.totesys("DELETE FROM design WHERE design_id = 1")
-    loaded.refresh(full_capture=True)
-    assert loaded.warehouse("SELECT count(*) FROM warehouse.dim_design WHERE design_id = 1") == [[1]]
+    loaded.refresh()
+    gone_at = loaded.latest_capture.captured_at
+    design = "SELECT design_name, captured_at, deleted FROM warehouse.dim_design WHERE design_id = 1"
+    assert loaded.warehouse(design) == [[name, gone_at, True]]
+    history = "SELECT design_name, valid_from, valid_to FROM warehouse.dim_design_history WHERE design_id = 1"
+    assert loaded.warehouse(history) == [[name, "-infinity", gone_at]]
+    loaded.totesys(
+        """INSERT INTO design SELECT (jsonb_populate_record(design, '{"design_id": 1, "design_name": "New"}')).*
+           FROM design LIMIT 1"""
+    )
+    loaded.next_window()
+    loaded.refresh()
+    assert loaded.warehouse(design) == [["New", loaded.latest_capture.captured_at, False]]
 
 
 def test_changes_found_only_by_a_full_capture_are_counted_and_fail_the_check(loaded: Platform) -> None:

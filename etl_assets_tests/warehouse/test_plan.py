@@ -1,5 +1,6 @@
 """How the warehouse follows the declarations: steps that are planned, shown, and applied."""
 
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -25,17 +26,21 @@ from etl_assets.totesys import TOTESYS_TABLES
 from etl_assets.transformation import STAR_TABLES
 from etl_assets.transformation.code_version import code_version
 from etl_assets.transformation.star_table import StarTable, star_table, with_descriptions
-from etl_assets.warehouse.ddl import add_foreign_keys, create_missing
+from etl_assets.warehouse.ddl import add_foreign_keys, create_missing, stored_tables
 from etl_assets.warehouse.plan import EvolutionBlockedError, Kind, Phase, Plan, Step, apply, as_text, plan
+from etl_assets.warehouse.relations import as_of, qualified
 from etl_assets_tests.harness import new_database, until
 
+SALE_RELATIONS = [f"{schema}fact_sale{kind}" for schema in ("", "as_of.") for kind in ("", "_current", "_history")]
 STARS = referenced_first(with_descriptions(Catalog(TOTESYS_TABLES, STAR_TABLES)).stars)
 
 _SNAPSHOT = """
-    SELECT c.relname::text, c.oid::text, c.relacl::text, a.attname::text, format_type(a.atttypid, a.atttypmod),
-           a.attnotnull::text, col_description(c.oid, a.attnum), CASE c.relkind WHEN 'v' THEN pg_get_viewdef(c.oid) END
+    SELECT concat(nullif(nspname || '.', 'warehouse.'), c.relname), c.oid::text, c.relacl::text, a.attname::text,
+           format_type(a.atttypid, a.atttypmod), a.attnotnull::text, col_description(c.oid, a.attnum),
+           CASE c.relkind WHEN 'v' THEN pg_get_viewdef(c.oid) END
     FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-    WHERE c.relnamespace = 'warehouse'::regnamespace ORDER BY c.oid, a.attnum"""
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relnamespace IN ('warehouse'::regnamespace, 'as_of'::regnamespace) ORDER BY c.oid, a.attnum"""
 
 
 def transform(sales: pd.DataFrame) -> pd.DataFrame:
@@ -71,7 +76,8 @@ def warehouse(warehouse_url: str) -> Iterator[Connection]:
     """A warehouse with a dimension and a fact, and a row of each."""
     with connect(warehouse_url) as connection:
         create(connection, dimension(), fact())
-        connection.run("INSERT INTO warehouse.dim_shop VALUES (1, 'Leeds', 2.5, '2024-01-01')")
+        for table in ("dim_shop", "dim_shop_versions"):
+            connection.run(f"INSERT INTO warehouse.{table} VALUES (1, 'Leeds', 2.5, '2024-01-01')")
         connection.run(
             "INSERT INTO warehouse.fact_sale (sale_id, shop_id, units, price, captured_at) "
             "VALUES (7, 1, 3, 9.99, '2024-01-01')"
@@ -107,14 +113,20 @@ def apply_all(connection: Connection, *stars: StarTable, replace_rows: Callable[
     return planned
 
 
+def update_shop(connection: Connection, values: str) -> None:
+    for table in ("dim_shop", "dim_shop_versions"):
+        connection.run(f"UPDATE warehouse.{table} SET {values}")
+
+
 def kinds(steps: Plan | tuple[Step, ...]) -> list[tuple[str, str, str]]:
     return [
-        (step.phase.name, step.kind.value, step.table) for step in (steps.steps if isinstance(steps, Plan) else steps)
+        (step.phase.name, step.kind.value, step.altered or step.table)
+        for step in (steps.steps if isinstance(steps, Plan) else steps)
     ]
 
 
 def column_names(connection: Connection, relation: str) -> list[str]:
-    connection.run(f"SELECT * FROM warehouse.{relation} LIMIT 0")
+    connection.run(f"SELECT * FROM {qualified(relation)} LIMIT 0")
     return [column["name"] for column in connection.columns]
 
 
@@ -122,7 +134,7 @@ def type_of(connection: Connection, relation: str, column: str) -> list[Any]:
     [found] = connection.run(
         """SELECT format_type(atttypid, atttypmod), attnotnull FROM pg_attribute
            WHERE attrelid = to_regclass(:relation) AND attname = :column""",
-        relation=f"warehouse.{relation}",
+        relation=qualified(relation),
         column=column,
     )
     return found
@@ -153,9 +165,12 @@ def test_a_missing_table_is_created_as_a_load_creates_it(warehouse_url: str, ser
         create(connection, *STARS)
         create(other)
         planned = apply_all(other, *STARS)
-        assert [kind for _, kind, _ in kinds(planned)][: len(STARS)] == ["create table"] * len(STARS)
+        tables = [table.name for table in stored_tables(STARS)]
+        assert [(kind, name) for _, kind, name in kinds(planned)][: len(tables)] == [
+            ("create table", name) for name in tables
+        ]
         create(other, *STARS)
-        query = _SNAPSHOT.replace("c.oid::text", "''").replace("BY c.oid", "BY c.relname")
+        query = _SNAPSHOT.replace("c.oid::text", "''").replace("BY c.oid", "BY 1")
         assert other.run(query) == connection.run(query)
 
 
@@ -165,6 +180,7 @@ def test_an_added_column_leaves_an_analysts_view_a_grant_an_index_and_an_extra_c
     with connect(warehouse_url) as connection:
         create(connection, *STARS)
         connection.run("CREATE VIEW mine AS SELECT * FROM warehouse.fact_sales_order_current")
+        connection.run("CREATE VIEW mine_too AS SELECT * FROM warehouse.fact_sales_order_as_was")
         connection.run(f"GRANT SELECT ON warehouse.fact_sales_order_current TO {role}")
         connection.run(f"GRANT SELECT (units_sold) ON warehouse.fact_sales_order TO {role}")
         connection.run("CREATE INDEX mine_index ON warehouse.fact_sales_order (units_sold)")
@@ -176,24 +192,30 @@ def test_an_added_column_leaves_an_analysts_view_a_grant_an_index_and_an_extra_c
         assert kinds(plan(connection, stars)) == [
             ("AT_ONCE", "add column", "fact_sales_order"),
             ("AT_ONCE", "change view", "fact_sales_order"),
+            ("AT_ONCE", "change view", "fact_sales_order"),
             ("AFTER_ROWS", "set not null", "fact_sales_order"),
         ]
         planned = apply_all(connection, *stars)
         assert planned.steps[0].dependents == ("view mine",)
         after = connection.run(_SNAPSHOT)
-        ours = ("fact_sales_order_current", "fact_sales_order_history")
+        ours = [f"fact_sales_order{kind}" for kind in ("", "_current", "_history", "_as_was")]
         assert [row[:-1] for row in after if row[3] != "discount"] == [row[:-1] for row in before]
-        assert {row[0] for row in after if row[3] == "discount"} == {"fact_sales_order", *ours}
+        assert {row[0] for row in after if row[3] == "discount"} == {*ours, *map(as_of, ours)}
         assert column_names(connection, "fact_sales_order_current")[-1] == "discount"
         assert column_names(connection, "fact_sales_order_history")[-3:] == ["valid_from", "valid_to", "discount"]
         assert "mine_index" in {name for [name] in connection.run("SELECT relname::text FROM pg_class")}
-        assert connection.run("SELECT * FROM mine") == []
+        assert connection.run("SELECT * FROM mine") == connection.run("SELECT * FROM mine_too") == []
 
 
 def test_an_added_optional_column_stays_nullable(warehouse: Connection) -> None:
     shop = dimension(columns=dimension().columns.append(pa.field("floor", pa.int16())))
-    assert kinds(apply_all(warehouse, shop, fact())) == [("AT_ONCE", "add column", "dim_shop")]
-    assert type_of(warehouse, "dim_shop", "floor") == ["smallint", False]
+    assert kinds(apply_all(warehouse, shop, fact())) == [
+        ("AT_ONCE", "add column", "dim_shop"),
+        ("AT_ONCE", "add column", "dim_shop_versions"),
+        ("AT_ONCE", "change view", "dim_shop"),
+    ]
+    for table in ("dim_shop", "dim_shop_versions"):
+        assert type_of(warehouse, table, "floor") == ["smallint", False]
 
 
 def test_views_of_an_older_release_are_noted_and_not_replaced(warehouse: Connection) -> None:
@@ -204,8 +226,9 @@ def test_views_of_an_older_release_are_noted_and_not_replaced(warehouse: Connect
     assert [row[1:] for row in warehouse.run(_SNAPSHOT) if row[0] != "tables" and "tables_" not in row[0]] == [
         row[1:] for row in before
     ]
-    assert warehouse.run("SELECT star_table, rule, built_at, length(views) FROM warehouse.tables") == [
-        ["fact_sale", None, None, 16]
+    assert warehouse.run("SELECT star_table, rule, built_at, length(views) FROM warehouse.tables ORDER BY 1") == [
+        ["dim_shop_versions", None, None, 16],
+        ["fact_sale", None, None, 16],
     ]
     assert plan(warehouse, [dimension(), fact()]) == Plan()
 
@@ -215,9 +238,12 @@ def test_views_are_replaced_if_their_definition_changed(warehouse: Connection) -
     warehouse.run("CREATE VIEW mine AS SELECT * FROM warehouse.fact_sale_current")
     warehouse.run("ALTER VIEW warehouse.fact_sale_current SET (security_barrier = true)")
     before = warehouse.run(_SNAPSHOT)
-    assert kinds(apply_all(warehouse, dimension(), fact())) == [("AT_ONCE", "change view", "fact_sale")]
+    assert kinds(apply_all(warehouse, dimension(), fact())) == [
+        ("AT_ONCE", "change view", "dim_shop"),
+        ("AT_ONCE", "change view", "fact_sale"),
+    ]
     assert warehouse.run(_SNAPSHOT) == before
-    options = warehouse.run("SELECT reloptions FROM pg_class WHERE relname = 'fact_sale_current'")
+    options = warehouse.run("SELECT reloptions FROM pg_class WHERE oid = 'warehouse.fact_sale_current'::regclass")
     assert options == [[["security_barrier=true"]]]
 
 
@@ -259,8 +285,8 @@ def test_a_rename_keeps_the_data_the_foreign_key_and_an_analysts_view(warehouse:
     same_type = replace(renamed, columns=renamed.columns.set(2, renamed.columns.field("pieces").with_type(pa.int32())))
     assert kinds(apply_all(warehouse, dimension(), same_type)) == [("AT_ONCE", "rename column", "fact_sale")]
     assert warehouse.run("SELECT shop_id, units FROM mine") == [[1, 3]]
-    for relation in ("fact_sale", "fact_sale_current", "fact_sale_history"):
-        assert warehouse.run(f"SELECT store_id, pieces FROM warehouse.{relation}") == [[1, 3]]
+    for relation in SALE_RELATIONS:
+        assert warehouse.run(f"SELECT store_id, pieces FROM {qualified(relation)}") == [[1, 3]]
     foreign_keys = warehouse.run(
         "SELECT conname::text FROM pg_constraint WHERE conrelid = 'warehouse.fact_sale'::regclass AND contype = 'f'"
     )
@@ -303,10 +329,15 @@ def test_widening_keeps_the_data_and_the_views_with_their_grants_and_comments(wa
     query = """SELECT c.relname::text, c.relacl::text, c.reloptions, obj_description(c.oid), a.attname::text,
                       a.attacl::text, col_description(c.oid, a.attnum)
                FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
-               WHERE relkind = 'v' AND relnamespace = 'warehouse'::regnamespace ORDER BY 1, 5"""
+               WHERE relkind = 'v' AND relnamespace IN ('warehouse'::regnamespace, 'as_of'::regnamespace)
+               ORDER BY relnamespace, 1, 5"""
     before = warehouse.run(query)
     planned = apply_all(warehouse, *widened())
-    assert kinds(planned) == [("AT_ONCE", "widen column", "dim_shop"), ("AT_ONCE", "widen column", "fact_sale")]
+    assert kinds(planned) == [
+        ("AT_ONCE", "widen column", "dim_shop"),
+        ("AT_ONCE", "widen column", "dim_shop_versions"),
+        ("AT_ONCE", "widen column", "fact_sale"),
+    ]
     assert warehouse.run(query) == before
     assert type_of(warehouse, "fact_sale_current", "units") == ["bigint", False]
     assert type_of(warehouse, "fact_sale", "price") == ["numeric(12,2)", True]
@@ -398,7 +429,7 @@ def test_a_retyped_key_takes_its_foreign_keys_with_it(warehouse: Connection) -> 
     sale = fact(columns=fact().columns.set(1, pa.field("shop_id", pa.string(), nullable=False)))
 
     def replace_rows() -> None:
-        warehouse.run("UPDATE warehouse.dim_shop SET shop_id = 'L1'")
+        update_shop(warehouse, "shop_id = 'L1'")
         warehouse.run("UPDATE warehouse.fact_sale SET shop_id = 'L1'")
 
     planned = apply_all(warehouse, shop, sale, replace_rows=replace_rows)
@@ -429,10 +460,11 @@ def test_a_dropped_column_is_dropped_with_the_rows_unless_an_analysts_view_needs
     warehouse.run("DROP VIEW mine")
     warehouse.run("GRANT SELECT ON warehouse.fact_sale_current TO PUBLIC")
     assert kinds(apply_all(warehouse, dimension(), less)) == [("WITH_ROWS", "drop column", "fact_sale")]
-    for relation in ("fact_sale", "fact_sale_current", "fact_sale_history"):
+    for relation in SALE_RELATIONS:
         assert "units" not in column_names(warehouse, relation)
-    [[granted]] = warehouse.run("SELECT relacl::text LIKE '%=r/%' FROM pg_class WHERE relname = 'fact_sale_current'")
-    assert granted
+    assert warehouse.run(
+        "SELECT relacl::text LIKE '%,=r/%' FROM pg_class WHERE oid = 'warehouse.fact_sale_current'::regclass"
+    ) == [[True]]
 
 
 def test_the_key_of_a_fact_changes_and_its_views_with_it(warehouse: Connection) -> None:
@@ -481,8 +513,10 @@ def test_views_of_another_owner_keep_him(warehouse: Connection, role: str) -> No
     warehouse.run(f"GRANT SELECT ON warehouse.fact_sale TO {role}")
     warehouse.run(f"ALTER VIEW warehouse.fact_sale_current OWNER TO {role}")
     apply_all(warehouse, *widened())
-    owners = warehouse.run("SELECT viewowner::text FROM pg_views WHERE schemaname = 'warehouse' ORDER BY viewname")
-    assert owners == [[role], ["postgres"]]
+    owners = warehouse.run(
+        "SELECT viewname::text, viewowner::text FROM pg_views WHERE schemaname = 'warehouse' ORDER BY viewname"
+    )
+    assert owners == [["dim_shop_history", "postgres"], ["fact_sale_current", role], ["fact_sale_history", "postgres"]]
 
 
 def test_a_foreign_key_of_somebody_else_on_a_retyped_column_blocks_it(warehouse: Connection) -> None:
@@ -499,16 +533,21 @@ def test_the_key_of_a_dimension_changes_and_foreign_keys_return_after_the_rows(w
     rekeyed = dimension(
         primary_key=("number",), columns=columns(number=pa.int32(), town=pa.string(), area=optional(pa.float32()))
     )
-    planned = apply_all(
-        warehouse, rekeyed, fact(), replace_rows=lambda: warehouse.run("UPDATE warehouse.dim_shop SET number = 1")
-    )
+    planned = apply_all(warehouse, rekeyed, fact(), replace_rows=lambda: update_shop(warehouse, "number = 1"))
     assert kinds(planned) == [
         ("AT_ONCE", "add column", "dim_shop"),
+        ("AT_ONCE", "add column", "dim_shop_versions"),
+        ("AT_ONCE", "keep column", "dim_shop_versions"),
+        ("AT_ONCE", "change view", "dim_shop"),
         ("WITH_ROWS", "drop foreign key", "dim_shop"),
         ("WITH_ROWS", "change key", "dim_shop"),
+        ("WITH_ROWS", "change key", "dim_shop_versions"),
         ("WITH_ROWS", "drop not null", "dim_shop"),
+        ("WITH_ROWS", "change view", "dim_shop"),
         ("AFTER_ROWS", "change key", "dim_shop"),
+        ("AFTER_ROWS", "change key", "dim_shop_versions"),
         ("AFTER_ROWS", "set not null", "dim_shop"),
+        ("AFTER_ROWS", "set not null", "dim_shop_versions"),
         ("AFTER_ROWS", "add foreign key", "dim_shop"),
     ]
     assert type_of(warehouse, "dim_shop", "shop_id") == ["integer", False]
@@ -556,6 +595,7 @@ def test_foreign_keys_follow_their_declaration_and_those_of_others_are_left(ware
     )
     assert kinds(planned) == [
         ("AT_ONCE", "create table", "dim_place"),
+        ("AT_ONCE", "create table", "dim_place_versions"),
         ("WITH_ROWS", "drop foreign key", "fact_sale"),
         ("AFTER_ROWS", "add foreign key", "fact_sale"),
     ]
@@ -576,40 +616,12 @@ def test_nullability_follows_the_declaration(warehouse: Connection) -> None:
     shop = dimension(columns=columns(shop_id=pa.int32(), town=optional(pa.string()), area=pa.float32()))
     assert kinds(apply_all(warehouse, shop, fact())) == [
         ("WITH_ROWS", "drop not null", "dim_shop"),
+        ("WITH_ROWS", "drop not null", "dim_shop_versions"),
         ("AFTER_ROWS", "set not null", "dim_shop"),
+        ("AFTER_ROWS", "set not null", "dim_shop_versions"),
     ]
-    assert type_of(warehouse, "dim_shop", "town")[1:] + type_of(warehouse, "dim_shop", "area")[1:] == [False, True]
-
-
-def test_a_step_takes_the_lock_that_it_names(warehouse: Connection) -> None:
-    shop = dimension(
-        primary_key=("number",),
-        columns=columns(
-            number=pa.int32(), city=renamed_from("town", pa.string()), area=optional(pa.float64()), size=pa.int16()
-        ),
-    )
-    sale = fact(columns=columns(sale_id=pa.int64(), shop_id=pa.int32(), price=pa.float64()), dropped=("units",))
-    strength = ["", "ACCESS SHARE", "ROW SHARE", "ROW EXCLUSIVE", "SHARE UPDATE EXCLUSIVE", "SHARE"]
-    strength += ["SHARE ROW EXCLUSIVE", "EXCLUSIVE", "ACCESS EXCLUSIVE"]
-    planned = plan(warehouse, [shop, sale])
-    for step in planned.steps:
-        if step.phase == Phase.AFTER_ROWS:
-            warehouse.run("UPDATE warehouse.dim_shop SET number = 1, size = 1")
-            warehouse.run("UPDATE warehouse.fact_sale SET price = 1")
-        with transaction(warehouse):
-            for statement in step.statements:
-                warehouse.run(statement)
-            modes = warehouse.run(
-                """SELECT DISTINCT mode FROM pg_locks JOIN pg_class c ON c.oid = relation
-                   WHERE pid = pg_backend_pid() AND relkind IN ('r', 'v')
-                   AND relnamespace = 'warehouse'::regnamespace AND relname <> 'tables'"""
-            )
-        taken = {
-            "".join(f" {c}" if c.isupper() else c for c in mode.removesuffix("Lock")).strip().upper()
-            for [mode] in modes
-        }
-        assert max(taken, key=strength.index) == step.lock, step.kind
-    assert plan(warehouse, [shop, sale]) == Plan()
+    for table in ("dim_shop", "dim_shop_versions"):
+        assert type_of(warehouse, table, "town")[1:] + type_of(warehouse, table, "area")[1:] == [False, True]
 
 
 def test_a_step_does_not_wait_long_for_readers_and_the_limit_is_restored(
@@ -693,13 +705,24 @@ def test_a_plan_says_what_is_changed_how_and_who_reads_it(warehouse: Connection)
     shop = dimension(columns=dimension().columns.append(pa.field("floor", pa.int16(), nullable=False)))
     text = as_text(plan(warehouse, [shop, fact()]), {"dim_shop": ["sales_by_town"]}, {"dim_shop": "about 2 minutes"})
     assert (
-        text
+        re.sub(r"(AS SELECT|VALUES) .*;", r"\1 …;", text)
         == """\
 dim_shop: rebuild, about 2 minutes
   add column floor smallint (at once; lock ACCESS EXCLUSIVE)
     ALTER TABLE warehouse."dim_shop" ADD COLUMN "floor" smallint;
+  add column floor smallint in dim_shop_versions (at once; lock ACCESS EXCLUSIVE)
+    ALTER TABLE warehouse."dim_shop_versions" ADD COLUMN "floor" smallint;
+  change view dim_shop_history, as_of.dim_shop, as_of.dim_shop_versions, as_of.dim_shop_history \
+(at once; lock ACCESS EXCLUSIVE)
+    CREATE OR REPLACE VIEW warehouse."dim_shop_history" AS SELECT …;
+    CREATE OR REPLACE VIEW as_of."dim_shop" AS SELECT …;
+    CREATE OR REPLACE VIEW as_of."dim_shop_versions" AS SELECT …;
+    CREATE OR REPLACE VIEW as_of."dim_shop_history" AS SELECT …;
+    INSERT INTO warehouse.tables (star_table, views) VALUES …;
   set not null floor (after the rows; lock ACCESS EXCLUSIVE, about 1 rows)
     ALTER TABLE warehouse."dim_shop" ALTER COLUMN "floor" SET NOT NULL;
+  set not null floor in dim_shop_versions (after the rows; lock ACCESS EXCLUSIVE, all rows)
+    ALTER TABLE warehouse."dim_shop_versions" ALTER COLUMN "floor" SET NOT NULL;
   read by view mine
   reports: sales_by_town"""
     )
@@ -727,3 +750,283 @@ def test_the_command_prints_the_plan_and_changes_nothing(
     monkeypatch.setenv("WAREHOUSE_DATABASE_URL", "postgresql://etl@127.0.0.1:1/warehouse")
     with pytest.raises(SystemExit, match="no connection to PostgreSQL"):
         main(["plan"])
+
+
+_AS_WAS = ["fact_sale_as_was", "as_of.fact_sale_as_was"]
+_OF_SHOPS = ["dim_shop_history", "as_of.dim_shop", "as_of.dim_shop_versions", "as_of.dim_shop_history"]
+_SALE_COLUMNS = ["sale_record_id", "sale_id", "shop_id", "units", "price", "sold_at", "captured_at", "deleted"]
+
+
+def dated(*more: pa.Field, **changes: Any) -> StarTable:
+    """Return the fact with the time of the sale, and more columns."""
+    declared = [*fact().columns, *columns(sold_at=pa.timestamp("us")), *more]
+    return fact(**({"columns": pa.schema(declared), "event_time": ("sold_at",)} | changes))
+
+
+@pytest.fixture
+def dated_warehouse(warehouse_url: str) -> Iterator[Connection]:
+    """A warehouse with two versions of a dimension row, and a sale between them."""
+    with connect(warehouse_url) as connection:
+        create(connection, dimension(), dated())
+        connection.run("INSERT INTO warehouse.dim_shop VALUES (1, 'York', 2.5, '2024-02-01')")
+        connection.run(
+            "INSERT INTO warehouse.dim_shop_versions "
+            "VALUES (1, 'Leeds', 2.5, '2024-01-01'), (1, 'York', 2.5, '2024-02-01')"
+        )
+        connection.run(
+            "INSERT INTO warehouse.fact_sale (sale_id, shop_id, units, price, sold_at, captured_at) "
+            "VALUES (7, 1, 3, 9.99, '2024-01-15', '2024-02-01')"
+        )
+        yield connection
+
+
+def shop_with(**types: pa.DataType | pa.Field) -> StarTable:
+    """Return the dimension with other declarations of some columns, or more columns."""
+    declared = {column.name: column for column in dimension().columns}
+    return dimension(columns=pa.schema((declared | {column.name: column for column in columns(**types)}).values()))
+
+
+_RENAMED_SHOP = dimension(
+    columns=columns(shop_id=pa.int32(), city=renamed_from("town", pa.string()), area=optional(pa.float32()))
+)
+_SHOP_CHANGES: dict[str, tuple[StarTable, list[str]]] = {
+    "a renamed column": (_RENAMED_SHOP, ["city", "area"]),
+    "an added column": (shop_with(floor=optional(pa.int16())), ["town", "area", "floor"]),
+    "a wider column": (shop_with(area=optional(pa.float64())), ["town", "area"]),
+    "a column of another type": (shop_with(area=optional(pa.string())), ["town", "area"]),
+    "a dropped column": (dimension(columns=columns(shop_id=pa.int32(), town=pa.string()), dropped=("area",)), ["town"]),
+}
+"""A dimension's declaration, and the columns without its key that its views have afterwards."""
+_IN_PLACE = ("a renamed column", "an added column")
+
+
+def view_properties(connection: Connection) -> dict[tuple[str, str], list[Any]]:
+    """Return what others have set on the views, by view and column."""
+    rows = connection.run(
+        """SELECT concat(nullif(nspname || '.', 'warehouse.'), relname), attname::text, relacl::text, reloptions,
+                  pg_get_userbyid(relowner)::text, obj_description(c.oid), attacl::text, col_description(c.oid, attnum)
+           FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace JOIN pg_attribute ON attrelid = c.oid
+           WHERE nspname IN ('warehouse', 'as_of') AND relkind = 'v'"""
+    )
+    return {(view, column): properties for view, column, *properties in rows}
+
+
+@pytest.mark.parametrize("name", _SHOP_CHANGES)
+def test_views_that_read_a_changed_dimension_have_its_columns_and_keep_what_others_set(
+    dated_warehouse: Connection, role: str, name: str
+) -> None:
+    shop, of_shop = _SHOP_CHANGES[name]
+    dated_warehouse.run(f"GRANT ALL ON SCHEMA warehouse, as_of TO {role}")
+    dated_warehouse.run(f"GRANT SELECT ON ALL TABLES IN SCHEMA warehouse TO {role}")
+    owned = ("as_of.fact_sale_as_was", "as_of.dim_shop")
+    for view in (*_AS_WAS, *_OF_SHOPS):
+        town = "shop_town" if view in _AS_WAS else "town"
+        if view in owned:
+            dated_warehouse.run(f"ALTER VIEW {qualified(view)} OWNER TO {role}")
+        else:
+            dated_warehouse.run(f"GRANT SELECT ON {qualified(view)} TO {role} WITH GRANT OPTION")
+        dated_warehouse.run(f"GRANT SELECT ({town}) ON {qualified(view)} TO PUBLIC")
+        dated_warehouse.run(f"COMMENT ON VIEW {qualified(view)} IS 'Mine.'")
+        dated_warehouse.run(f"COMMENT ON COLUMN {qualified(view)}.{town} IS 'Where it is.'")
+        dated_warehouse.run(f"ALTER VIEW {qualified(view)} SET (security_barrier = true)")
+    before = view_properties(dated_warehouse)
+
+    apply_all(dated_warehouse, shop, dated())
+
+    for view in _AS_WAS:
+        assert column_names(dated_warehouse, view) == [*_SALE_COLUMNS, *(f"shop_{column}" for column in of_shop)]
+    for view in _OF_SHOPS:
+        assert {*column_names(dated_warehouse, view)} >= {"shop_id", *of_shop}
+    area = {"a wider column": "double precision", "a column of another type": "character varying"}.get(name, "real")
+    if "area" in of_shop:
+        for view, column in (("fact_sale_as_was", "shop_area"), ("as_of.dim_shop", "area")):
+            assert type_of(dated_warehouse, view, column) == [area, False]
+    after = view_properties(dated_warehouse)
+    new_names = {"town": "city", "shop_town": "shop_city"} if name == "a renamed column" else {}
+    expected = {(view, new_names.get(column, column)): properties for (view, column), properties in before.items()}
+    assert {place: after[place] for place in expected.keys() & after.keys()} == {
+        place: properties for place, properties in expected.items() if place in after
+    }
+    assert {column for _, column in expected.keys() - after.keys()} == (
+        {"area", "shop_area"} if name == "a dropped column" else set()
+    )
+    assert dated_warehouse.run(f"SELECT shop_{of_shop[0]} FROM warehouse.fact_sale_as_was") == [["Leeds"]]
+
+
+@pytest.mark.parametrize("name", _SHOP_CHANGES)
+@pytest.mark.parametrize("relation", ["warehouse.fact_sale_as_was", "as_of.fact_sale_as_was", "as_of.dim_shop"])
+def test_an_analysts_view_on_the_star_as_was_blocks_only_what_postgresql_refuses(
+    dated_warehouse: Connection, relation: str, name: str
+) -> None:
+    shop, _ = _SHOP_CHANGES[name]
+    dated_warehouse.run(f"CREATE VIEW mine AS SELECT * FROM {relation}")
+    if name in _IN_PLACE:
+        apply_all(dated_warehouse, shop, dated())
+        assert len(dated_warehouse.run("SELECT * FROM mine")) == 1
+        return
+    before = dated_warehouse.run(_SNAPSHOT)
+    planned = plan(dated_warehouse, [shop, dated()])
+    message = "cannot be changed because of view mine: keep its definition and drop it, let the change be applied"
+    with pytest.raises(EvolutionBlockedError, match=message), transaction(dated_warehouse):
+        apply(dated_warehouse, planned, Phase.AT_ONCE, ["dim_shop"])
+    assert dated_warehouse.run(_SNAPSHOT) == before
+    assert "read by view mine" in as_text(planned)
+    dated_warehouse.run("DROP VIEW mine")
+    apply_all(dated_warehouse, shop, dated())
+
+
+def test_the_columns_of_a_fact_change_in_its_view_as_was(dated_warehouse: Connection, role: str) -> None:
+    dated_warehouse.run("CREATE VIEW mine AS SELECT units, shop_town FROM warehouse.fact_sale_as_was")
+    renamed = dated()
+    pieces = renamed_from("units", pa.int32()).with_name("pieces").with_nullable(False)
+    renamed = replace(renamed, columns=renamed.columns.set(2, pieces).append(pa.field("note", pa.string())))
+    apply_all(dated_warehouse, dimension(), renamed)
+    for view in _AS_WAS:
+        names = ["pieces" if name == "units" else name for name in _SALE_COLUMNS]
+        assert column_names(dated_warehouse, view) == [*names, "shop_town", "shop_area", "note"]
+    assert dated_warehouse.run("SELECT * FROM mine") == [[3, "Leeds"]]
+    dated_warehouse.run("DROP VIEW mine")
+    dated_warehouse.run(f"GRANT SELECT ON warehouse.fact_sale_as_was TO {role}")
+    wider = replace(renamed, columns=renamed.columns.set(2, pieces.with_type(pa.int64())))
+    apply_all(dated_warehouse, dimension(), wider)
+    assert type_of(dated_warehouse, "fact_sale_as_was", "pieces") == ["bigint", False]
+    assert dated_warehouse.run(f"SELECT has_table_privilege('{role}', 'warehouse.fact_sale_as_was', 'SELECT')") == [
+        [True]
+    ]
+
+
+def test_views_as_was_that_are_missing_are_planned(dated_warehouse: Connection) -> None:
+    before = dated_warehouse.run(_SNAPSHOT.replace("c.oid::text", "''").replace("BY c.oid", "BY 1"))
+    dated_warehouse.run("DROP VIEW warehouse.fact_sale_as_was, as_of.fact_sale_as_was")
+    assert kinds(apply_all(dated_warehouse, dimension(), dated())) == [("AFTER_ROWS", "create view", "fact_sale")]
+    create(dated_warehouse, dimension(), dated())
+    after = dated_warehouse.run(_SNAPSHOT.replace("c.oid::text", "''").replace("BY c.oid", "BY 1"))
+    assert after == before
+
+
+def test_a_column_that_is_no_longer_declared_stays_in_the_view_as_was(dated_warehouse: Connection) -> None:
+    dated_warehouse.run("ALTER TABLE warehouse.dim_shop_versions ADD remark text")
+    dated_warehouse.run("CREATE VIEW mine AS SELECT units, shop_area FROM warehouse.fact_sale_as_was")
+    shop = dimension(columns=columns(shop_id=pa.int32(), town=pa.string()))
+    less = replace(dated(), columns=dated().columns.remove(2))
+    assert {kind for _, kind, _ in kinds(apply_all(dated_warehouse, shop, less))} == {"keep column"}
+    more = replace(less, columns=less.columns.append(pa.field("note", pa.string())))
+    apply_all(dated_warehouse, replace(shop, columns=shop.columns.append(pa.field("floor", pa.int16()))), more)
+    for view in _AS_WAS:
+        names = [*_SALE_COLUMNS, "shop_town", "shop_area", "note", "shop_floor"]
+        assert column_names(dated_warehouse, view) == names, "and not a column of somebody else"
+    assert dated_warehouse.run("SELECT * FROM mine") == [[3, 2.5]]
+
+
+def test_a_changed_key_changes_the_view_as_was_with_the_rows(dated_warehouse: Connection) -> None:
+    dated_warehouse.run("CREATE VIEW mine AS SELECT sale_id, shop_town FROM warehouse.fact_sale_as_was")
+    rekeyed = dated(pa.field("ticket", pa.string(), nullable=False), primary_key=("ticket",))
+    planned = plan(dated_warehouse, [dimension(), rekeyed])
+    with transaction(dated_warehouse):
+        apply(dated_warehouse, planned, Phase.AT_ONCE, planned.tables)
+    assert "ticket" not in column_names(dated_warehouse, "fact_sale_as_was"), "no row has one yet"
+    apply_all(
+        dated_warehouse,
+        dimension(),
+        rekeyed,
+        replace_rows=lambda: dated_warehouse.run("UPDATE warehouse.fact_sale SET ticket = 'a'"),
+    )
+    [[view]] = dated_warehouse.run("SELECT pg_get_viewdef('warehouse.fact_sale_as_was'::regclass)")
+    assert "DISTINCT ON (fact_sale.ticket)" in view
+    assert dated_warehouse.run("SELECT * FROM mine") == [[7, "Leeds"]]
+
+
+@pytest.mark.parametrize("price", [pa.decimal128(10, 2), pa.decimal128(12, 2), pa.string()])
+def test_a_new_dimension_is_joined_in_the_view_as_was_after_the_rows_and_a_grant_is_kept(
+    dated_warehouse: Connection, role: str, price: pa.DataType
+) -> None:
+    """Whatever else changes with it: the table of the dimension is created with its rows, as a rebuild does."""
+    dated_warehouse.run(f"GRANT SELECT ON warehouse.fact_sale_as_was TO {role}")
+    region = dimension(
+        name="dim_region", primary_key=("region_id",), columns=columns(region_id=pa.int32(), name=pa.string())
+    )
+    sale = dated(
+        pa.field("region_id", pa.int32(), nullable=False),
+        foreign_keys={"shop_id": "dim_shop", "region_id": "dim_region"},
+    )
+    sale = replace(sale, columns=sale.columns.set(3, pa.field("price", price)))
+    stars = [dimension(), region, sale]
+    planned = plan(dated_warehouse, stars)
+    with transaction(dated_warehouse):
+        apply(dated_warehouse, planned, Phase.AT_ONCE, {"fact_sale"})
+    for view in _AS_WAS:
+        assert {*column_names(dated_warehouse, view)} - {"region_id"} == {*_SALE_COLUMNS, "shop_town", "shop_area"}
+    with transaction(dated_warehouse):
+        apply(dated_warehouse, plan(dated_warehouse, stars), Phase.WITH_ROWS, {"fact_sale"})
+        create_missing(dated_warehouse, stars)
+        for table in ("dim_region", "dim_region_versions"):
+            dated_warehouse.run(f"INSERT INTO warehouse.{table} VALUES (5, 'North', '2024-02-01')")
+        dated_warehouse.run("UPDATE warehouse.fact_sale SET region_id = 5")
+        apply(dated_warehouse, plan(dated_warehouse, stars), Phase.AFTER_ROWS, {"fact_sale"})
+    assert plan(dated_warehouse, stars) == Plan()
+    for view in _AS_WAS:
+        assert {*column_names(dated_warehouse, view)} == {
+            *_SALE_COLUMNS, "shop_town", "shop_area", "region_id", "region_name"
+        }  # fmt: skip
+        assert dated_warehouse.run(f"SELECT shop_town, region_name FROM {qualified(view)}") == [["Leeds", "North"]]
+    granted = f"SELECT has_table_privilege('{role}', 'warehouse.fact_sale_as_was', 'SELECT')"
+    assert dated_warehouse.run(granted) == [[True]]
+
+
+def test_a_fact_that_gets_another_dimension_has_its_columns_in_place_of_those_of_the_other(
+    dated_warehouse: Connection, role: str
+) -> None:
+    dated_warehouse.run(f"GRANT SELECT ON warehouse.fact_sale_as_was TO {role}")
+    place = dimension(name="dim_place", columns=columns(shop_id=pa.int32(), country=pa.string()))
+    sale = dated(foreign_keys={"shop_id": "dim_place"})
+
+    def replace_rows() -> None:
+        for table in ("dim_place", "dim_place_versions"):
+            dated_warehouse.run(f"INSERT INTO warehouse.{table} VALUES (1, 'England', '2024-01-01')")
+
+    wider = shop_with(area=optional(pa.float64()))  # which the view still reads
+    apply_all(dated_warehouse, wider, place, sale, replace_rows=replace_rows)
+    for view in _AS_WAS:
+        assert column_names(dated_warehouse, view) == [*_SALE_COLUMNS, "shop_country"]
+    granted = f"SELECT has_table_privilege('{role}', 'warehouse.fact_sale_as_was', 'SELECT')"
+    assert dated_warehouse.run(granted) == [[True]]
+
+
+def test_a_step_takes_the_lock_that_it_names(dated_warehouse: Connection) -> None:
+    shop = dimension(
+        primary_key=("number",),
+        columns=columns(
+            number=pa.int32(), city=renamed_from("town", pa.string()), area=optional(pa.float64()), size=pa.int16()
+        ),
+    )
+    sale = dated(
+        columns=columns(sale_id=pa.int64(), shop_id=pa.int32(), price=pa.float64(), sold_at=pa.timestamp("us")),
+        dropped=("units",),
+    )
+    strength = ["", "ACCESS SHARE", "ROW SHARE", "ROW EXCLUSIVE", "SHARE UPDATE EXCLUSIVE", "SHARE"]
+    strength += ["SHARE ROW EXCLUSIVE", "EXCLUSIVE", "ACCESS EXCLUSIVE"]
+    planned = plan(dated_warehouse, [shop, sale])
+    assert {step.kind for step in planned.steps} >= {
+        Kind.DROP_VIEW,
+        Kind.CREATE_VIEW,
+        Kind.CHANGE_KEY,
+        Kind.SET_NOT_NULL,
+    }
+    for step in planned.steps:
+        if step.phase == Phase.AFTER_ROWS:
+            update_shop(dated_warehouse, "number = 1, size = 1")
+            dated_warehouse.run("UPDATE warehouse.fact_sale SET price = 1")
+        with transaction(dated_warehouse):
+            for statement in step.statements:
+                dated_warehouse.run(statement)
+            modes = dated_warehouse.run(
+                """SELECT DISTINCT mode FROM pg_locks LEFT JOIN pg_class c ON c.oid = relation
+                   WHERE pid = pg_backend_pid() AND locktype = 'relation' AND (relname IS NULL OR relname <> 'tables'
+                   AND relkind IN ('r', 'v') AND relnamespace IN ('warehouse'::regnamespace, 'as_of'::regnamespace))"""
+            )
+        taken = {
+            "".join(f" {c}" if c.isupper() else c for c in mode.removesuffix("Lock")).strip().upper()
+            for [mode] in modes
+        }
+        assert max(taken, key=strength.index) == step.lock, step.kind
+    assert plan(dated_warehouse, [shop, sale]) == Plan()

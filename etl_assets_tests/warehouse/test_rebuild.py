@@ -230,6 +230,36 @@ def test_what_others_put_into_the_warehouse_survives_a_rebuild(platform: Platfor
     platform.warehouse(f"DROP ROLE reader_{name}")
 
 
+def test_a_fact_that_gets_a_dimension_is_joined_to_it_as_it_was_and_grants_of_others_are_kept(
+    platform: Platform,
+) -> None:
+    role = f"reader_{platform.warehouse_url.partition('?')[0].rpartition('/')[2]}"
+    platform.warehouse(f"CREATE ROLE {role}")
+    platform.warehouse(f"GRANT SELECT ON warehouse.fact_sales_order_as_was TO {role}")
+    [[address]] = platform.totesys("SELECT min(address_id) FROM address WHERE address_id % 3 <> 1")  # not left out
+    to_places = {**ORDERS.foreign_keys, "agreed_delivery_location_id": "dim_place"}
+    deployed = platform.declaring(with_columns(replace(ORDERS, foreign_keys=to_places), units_sold=pa.int64()), PLACES)
+    deployed.rebuild()
+    deployed.totesys("UPDATE address SET country = 'Elsewhere' WHERE address_id = :address", address=address)
+    deployed.refresh()
+    for schema in ("warehouse", "as_of"):
+        [[orders]] = deployed.warehouse(f"SELECT count(*) FROM {schema}.fact_sales_order_current")
+        countries = deployed.warehouse(
+            f"""SELECT count(*), count(agreed_delivery_location_country),
+                       count(*) FILTER (WHERE agreed_delivery_location_country = 'Elsewhere')
+                FROM {schema}.fact_sales_order_as_was"""
+        )
+        assert countries == [[orders, orders, 0]], "they are older"
+        places = f"SELECT country FROM {schema}.dim_place WHERE place_id = :address"
+        assert deployed.warehouse(places, address=address) == [["Elsewhere"]]
+    view = "warehouse.fact_sales_order_as_was"
+    assert deployed.warehouse(f"SELECT has_table_privilege('{role}', '{view}', 'SELECT')") == [[True]]
+    phones = "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass(:view) AND attname LIKE '%location_phone'"
+    assert deployed.warehouse(phones, view=view) == [], "a column of the dimension that it referred to before"
+    platform.warehouse(f"DROP OWNED BY {role}")
+    platform.warehouse(f"DROP ROLE {role}")
+
+
 def test_a_view_of_others_on_a_column_whose_type_changes_is_named_and_nothing_is_changed(platform: Platform) -> None:
     platform.warehouse("CREATE VIEW public.by_units AS SELECT units_sold FROM warehouse.fact_sales_order")
     before = platform.contents()
