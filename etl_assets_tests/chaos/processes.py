@@ -169,3 +169,20 @@ def make_changes(platform: Platform, draw: random.Random) -> None:
             totesys.edit_silently(table)
         connection.run("UPDATE department SET location = :place WHERE department_id = 2", place=str(draw.random()))
         connection.run("UPDATE payment SET paid = NOT paid WHERE payment_id % 7 = :n", n=draw.randrange(7))
+
+
+def delete_rows(platform: Platform) -> None:
+    """Delete a payment, and a member of staff with a department, or insert these again.
+
+    The source has counted the deletions when this returns: its session tells them at the end of one message.
+    """
+    [[employed]] = platform.totesys("SELECT EXISTS (SELECT FROM staff WHERE staff_id = 99)")
+    if employed:
+        change = "DELETE FROM staff WHERE staff_id = 99; DELETE FROM department WHERE department_id = 99"
+    else:
+        change = """INSERT INTO department VALUES (99, 'Passing', 'x', 'y', '2024-08-01', '2024-08-01');
+            INSERT INTO staff VALUES (99, 'Ada', 'x', 99, 'x', '2024-08-01', '2024-08-01')"""
+    platform.totesys(
+        f"""SELECT pg_stat_force_next_flush(); {change};
+            DELETE FROM payment WHERE payment_id = (SELECT min(payment_id) FROM payment)"""
+    )

@@ -72,7 +72,7 @@ def test_captures_made_during_an_outage_of_the_warehouse_are_loaded_after_it(
                 assert monotonic() < deadline, (tmp_path / "dagster" / "daemon.stdout").read_text()[-3000:]
                 sleep(1)
             assert_warehouse_equals_totesys(platform)
-            versions = assert_history_is_exact(platform)
+            versions = assert_history_is_exact(platform).versions
     postgres.remove(home)
     figures(faults_tried=MISSED, faults_survived=MISSED, versions_checked=versions)
 

@@ -12,7 +12,7 @@ from etl_assets.totesys import TOTESYS_TABLES
 from etl_assets.transformation import STAR_TABLES
 from etl_assets_tests.chaos import SEED, processes
 from etl_assets_tests.chaos.history import all_captures, assert_history_is_exact
-from etl_assets_tests.chaos.processes import Point, Work, make_changes
+from etl_assets_tests.chaos.processes import Point, Work, delete_rows, make_changes
 from etl_assets_tests.harness import Platform, assert_warehouse_equals_totesys
 from etl_assets_tests.pipeline import read_captured, star_input
 
@@ -33,6 +33,9 @@ LABELS = [
     "call adapters/postgres:Connection.copy_out",
     "call ingestion/capture:_HeadWriter.write",
     "return ingestion/capture:_copy",
+    "return ingestion/deletions:deletion_statistics",
+    "call ingestion/capture:_with_keys",
+    "return ingestion/capture:_with_keys",
     "call ingestion/manifest:publish",
     "return ingestion/manifest:publish",
     "call ingestion/csv_files:CapturedRows.captures",
@@ -51,6 +54,9 @@ LABELS = [
     "call adapters/postgres:Connection.copy_in",
     "c_call write in postgres:Connection.handle_COPY_DATA",
     "return warehouse/staging:StagedRows.add",
+    "call ingestion/present_keys:read_present_keys",
+    "call warehouse/loader:_TableLoader._stage_tombstones",
+    "return warehouse/loader:_TableLoader._stage_tombstones",
     "return warehouse/loader:_TableLoader._merge",
     "return warehouse/loader:_TableLoader.load",
     "return adapters/postgres:transaction",
@@ -61,9 +67,11 @@ LABELS = [
 LABELS_ON_S3 = [
     "call adapters/object_store:_S3Object.publish",
     "return adapters/object_store:_S3Object.publish",
+    "return ingestion/capture:_with_keys",
     "call ingestion/manifest:publish",
     "return ingestion/manifest:publish",
     "return transformation/parquet_files:write_star",
+    "return warehouse/loader:_TableLoader._stage_tombstones",
     "return adapters/postgres:transaction",
 ]
 MESSAGES = ("c_call flush in core:_flush", "c_return flush in core:_flush")
@@ -115,6 +123,7 @@ def count_points(platform: Platform, work: Work, file: Path) -> dict[str, int]:
     platform.refresh()
     platform.next_window()
     make_changes(platform, random.Random(SEED))
+    delete_rows(platform)
     return processes.count_points(platform, work, file)
 
 
@@ -125,6 +134,7 @@ def kill_and_do_again(platform: Platform, work: Work, points: list[Point], *, fu
     for number, point in enumerate(points):
         platform.next_window()
         make_changes(platform, draw)
+        delete_rows(platform)
         code = processes.finish(processes.start(platform, work, at=point, full=full))
         assert code in (-signal.SIGKILL, 0), f"at {point}"
         killed += code == -signal.SIGKILL
@@ -137,11 +147,19 @@ def kill_and_do_again(platform: Platform, work: Work, points: list[Point], *, fu
             raise AssertionError(f"after {point}") from error
     assert killed > 0.9 * len(points), "too few points were reached"
     assert_buckets_are_readable(platform)
+    captures = all_captures(platform)
+    with_keys = sum(capture.has_keys("payment") for capture in captures)
+    assert with_keys >= len(points), "each deletion is found by the capture after it"
+    checked = assert_history_is_exact(platform)
     return {
         "runs_killed": killed,
         "faults_tried": killed,
         "faults_survived": killed,
-        "versions_checked": assert_history_is_exact(platform),
+        "captures": len(captures),
+        "key_lists": sum(len(capture.key_files) for capture in captures),
+        "versions_checked": checked.versions,
+        "deletions_checked": checked.deletions,
+        "moments_checked": checked.moments,
     }
 
 

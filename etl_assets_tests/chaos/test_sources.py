@@ -74,7 +74,7 @@ def test_a_wraparound_of_transaction_ids_loses_no_change(
         assert captures[0].horizon < 2**32 < captures[-1].horizon
         assert sum(capture.full for capture in captures) == 2
         assert_warehouse_equals_totesys(platform)
-        versions = assert_history_is_exact(platform)
+        versions = assert_history_is_exact(platform).versions
         figures(faults_tried=1, faults_survived=1, captures=len(captures), versions_checked=versions)
 
 

@@ -1,13 +1,38 @@
-"""Concurrent writers of totesys: late commits, edits without a new `last_updated`, wrong clocks, deadlocks."""
+"""Concurrent writers of totesys: late commits, silent edits, wrong clocks, deadlocks, rows that go and return."""
 
 import random
 from collections.abc import Callable
+from itertools import count
 from threading import Event, Thread
 
 from etl_assets.adapters.postgres import Connection, DatabaseUnavailableError, StatementRefusedError, connect
 
 _SKEWS = ("0 days", "0 days", "-400 days", "-3 days", "2 days", "700 days", "-2 hours")
 _LONGEST_PAUSE_SECONDS = 12.0
+_TRUNCATE_EVERY = 400
+"""Each writer truncates tables once in so many transactions, each at another time."""
+
+_RENAMED = {
+    "design": ("design_name", "file_name"),
+    "department": ("department_name", "location"),
+    "address": ("city", "phone"),
+    "staff": ("first_name", "last_name"),
+    "counterparty": ("counterparty_legal_name",),
+}
+_PASSING_KEYS = range(1_001, 1_007)
+"""Keys of rows of dimensions that come and go."""
+
+_REFERRING = {
+    "design": (("sales_order", "design_id"),),
+    "department": (("staff", "department_id"),),
+    "staff": (("sales_order", "staff_id"), ("purchase_order", "staff_id")),
+    "counterparty": tuple((table, "counterparty_id") for table in ("sales_order", "purchase_order", "payment")),
+    "address": (
+        ("counterparty", "legal_address_id"),
+        ("sales_order", "agreed_delivery_location_id"),
+        ("purchase_order", "agreed_delivery_location_id"),
+    ),
+}
 
 
 class Writer(Thread):
@@ -17,6 +42,7 @@ class Writer(Thread):
         super().__init__(name=f"writer {seed}", daemon=True)
         self._url = url
         self._draw = random.Random(seed)
+        self._digit = seed % 10
         self._stop_requested = stop
         self.rolled_back = 0
         self.failed: BaseException | None = None
@@ -24,16 +50,20 @@ class Writer(Thread):
     def run(self) -> None:
         try:
             with connect(self._url) as connection:
-                while not self._stop_requested.is_set():
-                    self._transaction(connection)
+                for number in count():
+                    if self._stop_requested.is_set():
+                        break
+                    self._transaction(connection, truncates=number % _TRUNCATE_EVERY == 20 + 40 * self._digit)
         except BaseException as error:
             self.failed = error
             raise
 
-    def _transaction(self, connection: Connection) -> None:
+    def _transaction(self, connection: Connection, *, truncates: bool) -> None:
         draw = self._draw
         connection.run("BEGIN")
         try:
+            if truncates:
+                connection.run(f"TRUNCATE {draw.choice(['payment', 'payment', 'transaction, payment'])}")
             for _ in range(draw.randint(1, 5)):
                 if draw.random() < 0.2:
                     self._change_in_savepoint(connection)
@@ -45,7 +75,7 @@ class Writer(Thread):
             connection.run("ROLLBACK")
             self.rolled_back += 1
             return
-        if draw.random() < 0.2:
+        if self._digit % 2 if truncates else draw.random() < 0.2:
             connection.run("ROLLBACK")
             self.rolled_back += 1
         else:
@@ -63,13 +93,18 @@ class Writer(Thread):
     def _change(self, connection: Connection) -> None:
         draw = self._draw
         changes: list[tuple[Callable[[Connection], None], int]] = [
-            (self._insert_order, 6),
-            (self._edit_fact, 6),
-            (self._edit_payment, 4),
-            (self._edit_dimension, 3),
-            (self._delete_payment, 2),
-            (self._delete_order, 2),
-            (self._delete_and_insert_payment, 1),
+            (self._insert_order, 12),
+            (self._edit_fact, 8),
+            (self._edit_payment, 6),
+            (self._rename, 4),
+            (self._move_staff, 1),
+            (self._insert_dimension_row, 4),
+            (self._delete_dimension_row, 4),
+            (self._delete_payment, 5),
+            (self._delete_order, 5),
+            (self._delete_and_insert_payment, 2),
+            (self._change_key, 1),
+            (self._swap_keys, 1),
         ]
         [change] = draw.choices([change for change, _ in changes], [weight for _, weight in changes])
         change(connection)
@@ -84,12 +119,13 @@ class Writer(Thread):
         draw = self._draw
         values = {
             "skew": draw.choice(_SKEWS),
-            "staff": draw.randint(1, 20),
+            "staff": draw.choice([draw.randint(1, 20), self._any_key(connection, "staff")]),
             "counterparty": draw.randint(1, 20),
             "currency": draw.randint(1, 3),
             "units": draw.randint(1, 100_000),
             "cents": draw.randint(1, 999_999),
-            "place": draw.randint(1, 30),
+            "place": draw.choice([draw.randint(1, 30), self._any_key(connection, "address")]),
+            "design": self._any_key(connection, "design"),
             "days": draw.randint(0, 7),
         }
         connection.run(
@@ -98,7 +134,7 @@ class Writer(Thread):
                        INSERT INTO sales_order (created_at, last_updated, design_id, staff_id, counterparty_id,
                            units_sold, unit_price, currency_id, agreed_delivery_date, agreed_payment_date,
                            agreed_delivery_location_id)
-                       SELECT at, at, (SELECT min(design_id) FROM design), :staff, :counterparty, :units,
+                       SELECT at, at, :design, :staff, :counterparty, :units,
                            CAST(:cents AS numeric) / 100, :currency, CAST(at::date + CAST(:days AS integer) AS text),
                            CAST(at::date AS text), :place
                        FROM times RETURNING sales_order_id),
@@ -131,21 +167,58 @@ class Writer(Thread):
             key=self._any_key(connection, "payment"),
         )
 
-    def _edit_dimension(self, connection: Connection) -> None:
-        table, column = self._draw.choice(
-            [
-                ("design", "file_name"),
-                ("department", "department_name"),
-                ("address", "city"),
-                ("staff", "first_name"),
-                ("counterparty", "counterparty_legal_name"),
-            ]
-        )
+    def _rename(self, connection: Connection) -> None:
+        """Change a name in a dimension row, silently or with a new `last_updated`."""
+        table = self._draw.choice([*_RENAMED])
+        silently = self._draw.random() < 0.6
         connection.run(
-            f"UPDATE {table} SET {column} = :value WHERE {table}_id = :key",
+            f"""UPDATE {table} SET {self._draw.choice(_RENAMED[table])} = :value
+                {"" if silently else ", last_updated = localtimestamp(3)"} WHERE {table}_id = :key""",
             value=f"{self._draw.random():.12f}",
             key=self._any_key(connection, table),
         )
+
+    def _move_staff(self, connection: Connection) -> None:
+        connection.run(
+            "UPDATE staff SET department_id = :department WHERE staff_id = :key",
+            department=self._any_key(connection, "department"),
+            key=self._any_key(connection, "staff"),
+        )
+
+    def _insert_dimension_row(self, connection: Connection) -> None:
+        """Insert a row, maybe under the key of one that was deleted, and maybe with its content."""
+        table = self._draw.choice([*_REFERRING])
+        connection.run(
+            f"""INSERT INTO {table} SELECT (jsonb_populate_record(template, jsonb_build_object(
+                    '{table}_id', CAST(:key AS integer), '{_RENAMED[table][0]}', CAST(:value AS text)))).*
+                FROM {table} template WHERE {table}_id = 1 ON CONFLICT DO NOTHING""",
+            key=self._draw.choice(_PASSING_KEYS),
+            value=self._draw.choice("ab"),
+        )
+
+    def _delete_dimension_row(self, connection: Connection) -> None:
+        table = self._draw.choice([*_REFERRING])
+        unused = " AND ".join(
+            f"NOT EXISTS (SELECT FROM {other} WHERE {column} = {table}_id)" for other, column in _REFERRING[table]
+        )
+        connection.run(
+            f"DELETE FROM {table} WHERE {table}_id = :key AND {unused}", key=self._draw.choice(_PASSING_KEYS)
+        )
+
+    def _change_key(self, connection: Connection) -> None:
+        """Give a payment another key: no deletion is counted."""
+        connection.run(
+            "UPDATE payment SET payment_id = :new WHERE payment_id = :key",
+            key=self._any_key(connection, "payment"),
+            new=1_000_000 + self._draw.randrange(1_000_000),
+        )
+
+    def _swap_keys(self, connection: Connection) -> None:
+        """Swap the keys of two payments."""
+        first, second = (self._any_key(connection, "payment") for _ in range(2))
+        free = -self._draw.randrange(1, 2**31)
+        for old, new in ((first, free), (second, first), (free, second)):
+            connection.run("UPDATE payment SET payment_id = :new WHERE payment_id = :old", old=old, new=new)
 
     def _delete_payment(self, connection: Connection) -> None:
         connection.run("DELETE FROM payment WHERE payment_id = :key", key=self._any_key(connection, "payment"))

@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from time import monotonic, sleep
 from typing import Any
 
@@ -47,6 +48,10 @@ def units_sold(deployed: Deployment) -> int:
     return int(units)
 
 
+def is_deleted(deployed: Deployment, payment: int) -> bool:
+    return not deployed.warehouse(f"SELECT 1 FROM warehouse.fact_payment_current WHERE payment_id = {payment}")
+
+
 def set_units(deployed: Deployment, units: int) -> None:
     """Change an order without a new `last_updated`, as totesys does."""
     deployed.totesys(f"UPDATE sales_order SET units_sold = {units} WHERE sales_order_id = 1")
@@ -75,6 +80,25 @@ def test_a_change_is_loaded_within_two_minutes_without_intervention(
         await_units(deployed, units)
         seconds.append(round(monotonic() - started))
     figures(seconds_from_change_to_warehouse_at_most=max(seconds))
+    assert max(seconds) < PROMISED_SECONDS, seconds
+
+
+def test_a_deletion_is_loaded_within_two_minutes_without_intervention(
+    deployed: Deployment, figures: Callable[..., None]
+) -> None:
+    seconds = []
+    for payment in (11, 12):
+        await_idle(deployed)
+        deployed.totesys(f"DELETE FROM payment WHERE payment_id = {payment}")
+        started = monotonic()
+        until(partial(is_deleted, deployed, payment), seconds=300)
+        seconds.append(round(monotonic() - started))
+    [[full]] = deployed.warehouse(
+        """SELECT count(*) FROM warehouse.fact_payment JOIN warehouse.loads USING (captured_at)
+           WHERE deleted AND full_capture"""
+    )
+    assert full == 0, "found by ordinary captures"
+    figures(seconds_from_deletion_to_warehouse_at_most=max(seconds))
     assert max(seconds) < PROMISED_SECONDS, seconds
 
 
