@@ -16,6 +16,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from textwrap import indent
 from time import monotonic
+from typing import Any
 
 import dagster as dg
 import numpy as np
@@ -23,18 +24,20 @@ import pandas as pd
 import pyarrow as pa
 import yaml
 
-from etl_assets.adapters.postgres import connect
+from etl_assets.adapters.postgres import connect, transaction
 from etl_assets.adapters.settings import Variable
 from etl_assets.catalog.partitions import ETL_POOL
 from etl_assets.catalog.stages import ETL, LOAD_OP, REBUILD, REPORT, REPORTS, WAREHOUSE
 from etl_assets.definitions import definitions, defs
 from etl_assets.reports.answers import answer_reports
 from etl_assets.reports.report import label, load_reports, text_table
+from etl_assets.schema.columns import CAPTURED_AT
 from etl_assets.simulator import postgres
 from etl_assets.simulator.activity import Totesys, create_schema
 from etl_assets.transformation import STAR_TABLES
 from etl_assets.transformation.facts import fact_sales_order
 from etl_assets.transformation.star_table import ColumnOf
+from etl_assets.warehouse.relations import AS_OF, AS_OF_SETTING, LOADS, current, relation
 
 _FOLDER = Path(".demo")
 _POSTGRES = _FOLDER / "postgres"
@@ -45,11 +48,17 @@ _TOTESYS, _WAREHOUSE, _COPY = "totesys", "warehouse", "warehouse_copy"
 _DAGSTER_YAML = Path(__file__).parents[2] / "deploy" / "dagster.yaml"
 _PRINTED_REPORTS = ("payments_due", "order_changes")
 _MAX_PRINTED_ROWS = 6
+_NEW_NAME = "Evergreen"
 _QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
 
-def demo(years: int = 2, days: int = 3) -> None:
-    """Load years of generated history and some simulated working days, and print what is in the warehouse."""
+_TOP_DESIGNS = """SELECT design_id, design_name, sum(units_sold) AS bags
+    FROM fact_sales_order_current JOIN dim_design USING (design_id)
+    GROUP BY design_id, design_name ORDER BY bags DESC, design_id LIMIT 3"""
+
+
+def demo(years: int = 2, days: int = 5) -> None:
+    """Load years of generated history and a simulated working week, and print what is in the warehouse."""
     started = monotonic()
     with _progress("starting PostgreSQL"):
         _create_folders()
@@ -69,11 +78,16 @@ def demo(years: int = 2, days: int = 3) -> None:
             load_seconds: defaultdict[str, float] = defaultdict(float)
             with _progress("capturing all rows and loading the warehouse"):
                 _run_etl(instance, load_seconds)
+            [[week_before]] = _ask_warehouse(server, f"SELECT max(captured_at) FROM {LOADS}")
             for day in working_days:
                 with _progress(f"simulating {day:%A %d %B %Y}, capturing and loading what changed"):
                     totesys.simulate_day(day)
                     for table in ("sales_order", "purchase_order", "design"):
                         totesys.edit_silently(table)
+                    if day == working_days[-1]:
+                        [[design, name, _], *_] = _ask_warehouse(server, _TOP_DESIGNS)
+                        rename = "UPDATE design SET design_name = :name WHERE design_id = :design"
+                        connection.run(rename, name=_NEW_NAME, design=design)
                     _run_etl(instance, load_seconds)
         with _progress("creating the reports"):
             defs.resolve_job_def(REPORT).execute_in_process(instance=instance, run_config=_QUIET)
@@ -81,6 +95,7 @@ def demo(years: int = 2, days: int = 3) -> None:
         with _progress("adding a derived column to the history, on a copy of the warehouse"):
             recomputed, seconds = _add_total_amount(server, instance)
         _print_warehouse(server.url(_WAREHOUSE), load_seconds)
+        _print_top_designs(server, week_before, working_days[0], f"design {design} from {name} to {_NEW_NAME}")
     print(f"\nThe derived column total_amount was added to {recomputed:,} versions of sales orders in {seconds:.1f} s.")
     print(f"\nDone in {monotonic() - started:.0f} s.")
     print(f"Captures and star tables: {_BUCKETS}")
@@ -173,16 +188,33 @@ def _add_total_amount(server: postgres.Server, instance: dg.DagsterInstance) -> 
     return rows, monotonic() - started
 
 
+def _ask_warehouse(server: postgres.Server, query: str, schema: str = WAREHOUSE, as_of: datetime | None = None) -> Any:
+    """Return the rows of a query whose tables are in one of the schemas of the warehouse, now or as of a time."""
+    with connect(server.url(_WAREHOUSE)) as connection, transaction(connection):
+        connection.run(f"SET LOCAL search_path = {schema}")
+        if as_of:
+            connection.run(f"SET LOCAL {AS_OF_SETTING} = '{as_of}'")
+        return connection.run(query)
+
+
+def _print_top_designs(server: postgres.Server, as_of: datetime, first_day: date, renamed: str) -> None:
+    """Ask one question twice, and say why the answers differ."""
+    now, before = _ask_warehouse(server, _TOP_DESIGNS), _ask_warehouse(server, _TOP_DESIGNS, AS_OF, as_of)
+    [[orders]] = _ask_warehouse(server, f"SELECT count(*) FROM fact_sales_order WHERE {CAPTURED_AT} > '{as_of}'")
+    print(f"\nThe designs that sold most, now and as it was before {first_day:%A %d %B} ({AS_OF_SETTING} = '{as_of}')")
+    header = ("design", "name now", "bags now", "design then", "name then", "bags then")
+    print(indent(text_table(header, [(*row, *then) for row, then in zip(now, before, strict=True)]), "  "))
+    print(f"  They differ because totesys renamed {renamed}, and took or changed {orders} orders in between.")
+
+
 def _print_warehouse(url: str, load_seconds: Mapping[str, float]) -> None:
     with connect(url) as warehouse:
         lines = []
         for star in STAR_TABLES:
-            [[rows]] = warehouse.run(f"SELECT count(*) FROM {WAREHOUSE}.{star.name}")
-            versions = ""
-            if star.keeps_every_version:
-                versions = f"{rows:,}"
-                [[rows]] = warehouse.run(f"SELECT count(*) FROM {WAREHOUSE}.{star.name}_current")
-            lines.append((star.name, f"{rows:,}", versions, f"{load_seconds[star.name]:.2f} s"))
+            present = current(star) if star.keeps_every_version else relation(star)
+            [[rows]] = warehouse.run(f"SELECT count(*) FROM {present}")
+            [[versions]] = warehouse.run(f"SELECT count(*) FROM {relation(star.versions)}")
+            lines.append((star.name, f"{rows:,}", f"{versions:,}", f"{load_seconds[star.name]:.2f} s"))
         print()
         print(indent(text_table(("warehouse table", "rows", "versions", "load time"), lines), "  "))
         answers, _ = answer_reports(warehouse, [report for report in load_reports() if report.name in _PRINTED_REPORTS])

@@ -1,5 +1,6 @@
 """The simulation behaves as measured on the real totesys."""
 
+import re
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -128,6 +129,10 @@ def test_the_demo_runs_twice_and_prints_the_warehouse(
         output = capsys.readouterr().out
         assert "fact_sales_order" in output
         assert "never paid" in output
+        renamed = re.search(r"They differ because totesys renamed design (\d+) from (.+) to Evergreen", output)
+        assert renamed
+        design, name = renamed.groups()
+        assert re.search(rf"^  {design} +Evergreen +[\d,]+ +{design} +{name} +[\d,]+$", output, re.MULTILINE)
         page = tmp_path / ".demo" / "reports.html"
         assert f"on one page: {page.as_uri()}" in output
         assert "Payments due by outcome" in page.read_text()
