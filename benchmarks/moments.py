@@ -12,7 +12,7 @@ from etl_assets.transformation import STAR_TABLES
 from etl_assets.warehouse.ddl import create_missing
 
 _DESIGNS, _LOOKUPS = 400, 1_000
-_TARGET = 1.25
+_TARGET = 1.5
 _QUESTIONS = {
     "orders and their value": "SELECT count(*), sum(units_sold * unit_price) FROM {}.fact_sales_order_current",
     "bags sold by design": """SELECT design_name, sum(units_sold)

@@ -381,7 +381,7 @@ def _set_comments(connection: Connection, checked: Iterable[StarTable], stars: S
     statements = [
         comment_statement(*place, text, is_view=place[0] in views)
         for place, existing in live_comments(connection).items()
-        if (text := expected.get(place, existing)) is not None and text != existing
+        if (text := expected.get(place)) is not None and text != (existing or "")
     ]
     if statements:  # hundreds of a new warehouse, in one message
         connection.run("; ".join(statements))

@@ -24,7 +24,8 @@ from etl_assets_tests.harness import Platform
 from etl_assets_tests.pipeline import SOURCE
 
 INDENT = " " * 23
-DOWN = "postgresql://etl:hunter2@127.0.0.1:1/etl"
+HIDDEN = "hunter2"
+DOWN = f"postgresql://etl:{HIDDEN}@127.0.0.1:1/etl"
 
 Tracer = Callable[..., str]
 
@@ -249,7 +250,7 @@ def test_without_the_source_the_rest_is_shown(
     *shown, source = printed("fact_payment", "1").split("\n\n")
     assert shown == known
     assert "totesys             cannot be read: no connection to PostgreSQL at 127.0.0.1:1: " in source
-    assert "hunter2" not in source
+    assert HIDDEN not in source
 
 
 @pytest.mark.parametrize(
