@@ -104,12 +104,12 @@ def _spec(star: StarTable, catalog: Catalog[StarTable], freshness: dg.FreshnessP
 
 
 def _views_text(star: StarTable, catalog: Catalog[StarTable]) -> str:
-    """Return where the table has what of its rows: one version of a row is what a capture saw of it at its snapshot."""
-    names = {f"{star.name}_history": "every version with its validity", as_of(star.name): "it as of a moment"}
+    """Return what a version is, and which views show which versions of the table."""
+    names = {f"{star.name}_history": "every version with its validity", as_of(star.name): "the table as of a moment"}
     if star.keeps_every_version:
         names[f"{star.name}_current"] = "the latest versions"
     if as_was_joins(star, catalog.stars):
-        names[as_was_name(star)] = "these with their dimensions as they were when it happened"
+        names[as_was_name(star)] = "these, each with its dimensions as they were when it happened"
     views = "; ".join(f"`{name if '.' in name else f'{WAREHOUSE}.{name}'}`: {text}" for name, text in names.items())
     return f"What changed twice between two captures is seen once. {views}."
 

@@ -242,7 +242,7 @@ def create_complete_captures(keys: RowKeys) -> str:
                           AND "table" IN (:star, :source) AND NOT {keys.identify("unmatched.key")})"""
 
 
-def is_listed(star: StarTable, captures: str, row: str) -> str:
+def _is_listed(star: StarTable, captures: str, row: str) -> str:
     """Return the condition that the key of a row is in the list of a complete capture."""
     return f"""EXISTS (SELECT FROM {present_keys(star)} present
         WHERE {join_condition(star.primary_key, "present", row)}
@@ -279,7 +279,7 @@ def stage_tombstones(keys: RowKeys, *, is_empty: bool) -> str:
             AND NOT EXISTS (SELECT FROM {staged_rejected(star)} rejected
                             WHERE rejected.{CAPTURED_AT} = captures.{CAPTURED_AT}
                             AND rejected.key IN ({keys.of("version")}))
-            AND NOT {is_listed(star, "captures", "version")}
+            AND NOT {_is_listed(star, "captures", "version")}
             ORDER BY captures.{CAPTURED_AT} LIMIT 1) tombstone
         WHERE NOT version.{DELETED}"""
 
@@ -347,12 +347,11 @@ def create_surplus(star: StarTable) -> str:
 def refresh_latest(star: StarTable) -> str:
     """Return the statement that makes the latest versions of a dimension what they are among all."""
     columns, key = stored_columns(star).names, column_list(star.primary_key)
-    values = column_list(columns, "excluded")
     return f"""INSERT INTO {relation(star)} AS present ({column_list(columns)})
         SELECT DISTINCT ON ({key}) {column_list(columns)} FROM {relation(star.versions)}
         ORDER BY {key}, {CAPTURED_AT} DESC
-        ON CONFLICT ({key}) DO UPDATE SET ({column_list(columns)}) = ROW({values})
-        WHERE ROW({column_list(columns, "present")}) IS DISTINCT FROM ROW({values})"""
+        ON CONFLICT ({key}) {_do_update(columns, star.primary_key)}
+        WHERE ROW({column_list(columns, "present")}) IS DISTINCT FROM ROW({column_list(columns, "excluded")})"""
 
 
 def delete_latest(star: StarTable) -> str:

@@ -281,7 +281,7 @@ class _TableLoader:
             self._replace()
         else:
             self._merge()
-        if full and not self.input.replaces and not star.keeps_every_version:
+        if full and has_earlier and not self.input.replaces and not star.keeps_every_version:
             self._repair_latest(full[-1])
         if self.references.shrinking and not self.input.replaces:
             self.touched += quarantine.hold_loaded(connection, star, self.references)
