@@ -15,7 +15,7 @@ from pathlib import Path
 from shutil import copyfileobj
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -272,6 +272,27 @@ def _default_s3_client() -> Any:
     return boto3.client("s3")
 
 
+def split_url(url: str) -> SplitResult:
+    """Return the parts of the URL of a bucket, `file:///path` or `s3://bucket[/prefix]`.
+
+    Raises:
+        ValueError: the URL is malformed. The message says what to do.
+    """
+    malformed = ValueError("must look like file:///path or s3://bucket/prefix")
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise malformed from None
+    is_complete = parts.netloc if parts.scheme == "s3" else parts.path
+    if parts.scheme not in ("file", "s3") or not is_complete or "@" in parts.netloc:
+        raise malformed
+    if parts.scheme == "file" and parts.netloc not in ("", "localhost"):
+        raise ValueError(f"names a machine, {parts.netloc}: a path must be absolute, after three slashes, file:///path")
+    if parts.netloc.startswith("arn:"):
+        raise ValueError("has an ARN: give the alias of the access point, s3://<alias>/prefix")
+    return parts
+
+
 class Bucket:
     """The objects under a URL. Keys are relative to it, with `/` as separator.
 
@@ -283,18 +304,9 @@ class Bucket:
         """Open the bucket at a URL, with the client that `s3_client` returns if it is on S3.
 
         Raises:
-            ValueError: the URL is neither `file:///path` nor `s3://bucket[/prefix]`. The message says what to do.
+            ValueError: the URL is malformed.
         """
-        parts = urlsplit(url)
-        is_complete = parts.netloc if parts.scheme == "s3" else parts.path
-        if parts.scheme not in ("file", "s3") or not is_complete or "@" in parts.netloc:
-            raise ValueError("must look like file:///path or s3://bucket/prefix")
-        if parts.scheme == "file" and parts.netloc not in ("", "localhost"):
-            raise ValueError(
-                f"names a machine, {parts.netloc}: a path must be absolute, after three slashes, file:///path"
-            )
-        if parts.netloc.startswith("arn:"):
-            raise ValueError("has an ARN: give the alias of the access point, s3://<alias>/prefix")
+        parts = split_url(url)
         self.url = url.rstrip("/")
         path = unquote(parts.path).rstrip("/")
         self._store = (

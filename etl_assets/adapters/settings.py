@@ -12,6 +12,8 @@ from datetime import date, timedelta
 from enum import StrEnum
 from typing import Any
 
+from etl_assets.adapters.object_store import split_url
+from etl_assets.adapters.postgres import parse_url
 from etl_assets.schema.errors import PermanentError
 
 
@@ -85,6 +87,8 @@ class Settings:
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
         """Return the settings of an environment. A variable that is not set, or is empty, gives the default.
 
+        Variables that are read later, such as URLs, are parsed too; nothing is connected to.
+
         Raises:
             EnvironmentVariableError: a variable is malformed.
         """
@@ -92,9 +96,12 @@ class Settings:
         for setting, variable, parse, form in _FORMS:
             if text := environment.get(variable):
                 try:
-                    values[setting] = parse(text)
-                except (KeyError, ValueError):
-                    raise EnvironmentVariableError(variable, f"must be {form}, not {text!r}") from None
+                    value = parse(text)
+                except (KeyError, ValueError) as error:
+                    problem = f"must be {form}, not {text!r}" if form else str(error)
+                    raise EnvironmentVariableError(variable, problem) from None
+                if setting:
+                    values[setting] = value
         settings = cls(**values)
         if settings.freshness_warn >= settings.freshness_fail:
             raise EnvironmentVariableError(
@@ -106,10 +113,18 @@ class Settings:
 _ON_OR_OFF = {"on": True, "off": False}.__getitem__
 
 
-def _topic(text: str) -> str:
-    if not re.fullmatch(r"arn:[\w-]+:sns:[\w-]+:\d+:[\w.-]+", text):
-        raise ValueError
-    return text
+def _matching(pattern: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if not re.fullmatch(pattern, text, re.ASCII):
+            raise ValueError
+        return text
+
+    return parse
+
+
+def _web_address(text: str) -> None:
+    if not re.fullmatch(r"https?://([\w.-]+|\[[\da-f:]+\])(:\d+)?(/[^\s@?#]*)?", text, re.ASCII | re.IGNORECASE):
+        raise ValueError("must be an address such as https://dagster.example.com, without user and password")
 
 
 def _minutes(text: str) -> timedelta:
@@ -118,14 +133,26 @@ def _minutes(text: str) -> timedelta:
     return timedelta(minutes=int(text))
 
 
-# By setting: its variable, the function that parses it, and the form it must have. Dagster checks cron expressions.
-_FORMS: tuple[tuple[str, Variable, Callable[[str], Any], str], ...] = (
+# By variable: the setting it gives, if any; the function that parses it; and the form it must have. Without a form, the
+# error of the function says it: the value may hold a secret. Dagster checks cron expressions.
+_FORMS: tuple[tuple[str | None, Variable, Callable[[str], Any], str | None], ...] = (
+    (None, Variable.TOTESYS_DATABASE_URL, parse_url, None),
+    (None, Variable.WAREHOUSE_DATABASE_URL, parse_url, None),
+    (None, Variable.INGESTION_URL, split_url, None),
+    (None, Variable.TRANSFORMATION_URL, split_url, None),
+    (None, Variable.DAGSTER_URL, _web_address, None),
+    (
+        None,
+        Variable.METRICS_NAMESPACE,
+        _matching(r"(?!AWS/|:)[\w./#: -]{1,255}"),
+        "a CloudWatch namespace such as totesys-etl",
+    ),
     ("partitions_start", Variable.PARTITIONS_START, date.fromisoformat, "a date such as 2026-11-01"),
     ("automated", Variable.AUTOMATION, _ON_OR_OFF, "on or off"),
     (
         "alerts_topic",
         Variable.ALERTS_TOPIC_ARN,
-        _topic,
+        _matching(r"arn:[\w-]+:sns:[\w-]+:\d+:[\w.-]+"),
         "the ARN of an SNS topic such as arn:aws:sns:eu-west-2:123456789012:name",
     ),
     ("json_logs", Variable.LOG_FORMAT, {"json": True, "text": False}.__getitem__, "json or text"),
@@ -134,5 +161,10 @@ _FORMS: tuple[tuple[str, Variable, Callable[[str], Any], str], ...] = (
     ("rebuild_outdated", Variable.REBUILD_OUTDATED, _ON_OR_OFF, "on or off"),
     ("freshness_warn", Variable.FRESHNESS_WARN_MINUTES, _minutes, "a whole number of minutes"),
     ("freshness_fail", Variable.FRESHNESS_FAIL_MINUTES, _minutes, "a whole number of minutes"),
-    ("run_task_definition", Variable.RUN_TASK_DEFINITION, str, "a task definition family"),
+    (
+        "run_task_definition",
+        Variable.RUN_TASK_DEFINITION,
+        _matching(r"[\w-]{1,240}"),
+        "a task definition family such as totesys-etl-run, without revision",
+    ),
 )

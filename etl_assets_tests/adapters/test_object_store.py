@@ -101,7 +101,9 @@ def test_a_file_left_by_a_crash_is_not_listed(bucket_url: str, tmp_path: Path) -
     assert bucket.objects("a") == ["a/b"]
 
 
-@pytest.mark.parametrize("url", ["/a/path", "ftp://host/a", "s3://", "file://", "s3://key:s3cret@bucket"])
+@pytest.mark.parametrize(
+    "url", ["/a/path", "ftp://host/a", "s3://", "file://", "s3://key:s3cret@bucket", "s3://[s3cret"]
+)
 def test_other_urls_are_refused(url: str) -> None:
     with pytest.raises(ValueError, match="must look like") as error:
         Bucket(url)
