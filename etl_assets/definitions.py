@@ -81,7 +81,7 @@ def definitions(
         jobs=[*jobs(settings), rebuild_job(catalog)],
         schedules=etl_schedules(partitions, settings),
         sensors=[
-            *job_sensors(catalog, partitions, status, rebuild_status=status if settings.rebuild_outdated else off),
+            *job_sensors(catalog, partitions, status, settings),
             alerts_sensor(loaded, topic, on if topic else status),
         ],
         loggers={"console": silent_console} if settings.json_logs else None,

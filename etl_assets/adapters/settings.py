@@ -16,6 +16,9 @@ from etl_assets.adapters.object_store import split_url
 from etl_assets.adapters.postgres import parse_url
 from etl_assets.schema.errors import PermanentError
 
+SENSOR_INTERVAL = timedelta(seconds=30)
+"""The time between two evaluations of a sensor."""
+
 
 class Variable(StrEnum):
     """An environment variable the platform reads. `docs/configuration.md` describes each."""
@@ -30,6 +33,7 @@ class Variable(StrEnum):
     PARTITIONS_START = "PARTITIONS_START"
     AUTOMATION = "AUTOMATION"
     LOG_FORMAT = "LOG_FORMAT"
+    ACTIVITY_MIN_PAUSE_SECONDS = "ACTIVITY_MIN_PAUSE_SECONDS"
     ETL_CRON = "ETL_CRON"
     FULL_CAPTURE_CRON = "FULL_CAPTURE_CRON"
     REBUILD_OUTDATED = "REBUILD_OUTDATED"
@@ -65,6 +69,7 @@ class Settings:
     automated: whether schedules and sensors are on by default.
     alerts_topic: the ARN of the SNS topic for alerts; with one, the sensor `alerts` is on by default.
     json_logs: whether log lines outside of runs are JSON on stdout.
+    activity_min_pause: how long after a capture `source_activity` gathers changes, before it requests the next one.
     etl_cron, full_capture_cron: when the schedules request runs, UTC.
     rebuild_outdated: whether `rebuild_sensor` is on by default, too.
     freshness_warn, freshness_fail: the age of a warehouse table's last load that is a warning, and a failure.
@@ -75,6 +80,7 @@ class Settings:
     automated: bool = False
     alerts_topic: str | None = None
     json_logs: bool = False
+    activity_min_pause: timedelta = timedelta(seconds=20)
     etl_cron: str = "*/15 * * * *"
     # Just after a window begins: a run that starts after its window has ended captures nothing.
     full_capture_cron: str = "1 3 * * *"
@@ -107,7 +113,24 @@ class Settings:
             raise EnvironmentVariableError(
                 Variable.FRESHNESS_WARN_MINUTES, f"must be less than {Variable.FRESHNESS_FAIL_MINUTES}"
             )
+        if settings.activity_min_pause > (longest := settings.longest_activity_pause):
+            raise EnvironmentVariableError(
+                Variable.ACTIVITY_MIN_PAUSE_SECONDS,
+                f"must be at most {longest.seconds}, so that a change is in the warehouse within two minutes: to "
+                f"capture more rarely, switch source_activity off and set {Variable.ETL_CRON} (see "
+                "docs/configuration.md)",
+            )
         return settings
+
+    @property
+    def request_to_load(self) -> timedelta:
+        """How long the request, start and work of a run may take: a process on half a CPU, or an ECS task."""
+        return timedelta(seconds=70 if self.run_task_definition else 40)
+
+    @property
+    def longest_activity_pause(self) -> timedelta:
+        """The longest pause after which a change is in the warehouse within two minutes."""
+        return timedelta(minutes=2) - SENSOR_INTERVAL - self.request_to_load
 
 
 _ON_OR_OFF = {"on": True, "off": False}.__getitem__
@@ -133,6 +156,12 @@ def _minutes(text: str) -> timedelta:
     return timedelta(minutes=int(text))
 
 
+def _seconds(text: str) -> timedelta:
+    if not text.isdecimal():
+        raise ValueError
+    return timedelta(seconds=int(text))
+
+
 # By variable: the setting it gives, if any; the function that parses it; and the form it must have. Without a form, the
 # error of the function says it: the value may hold a secret. Dagster checks cron expressions.
 _FORMS: tuple[tuple[str | None, Variable, Callable[[str], Any], str | None], ...] = (
@@ -156,6 +185,7 @@ _FORMS: tuple[tuple[str | None, Variable, Callable[[str], Any], str | None], ...
         "the ARN of an SNS topic such as arn:aws:sns:eu-west-2:123456789012:name",
     ),
     ("json_logs", Variable.LOG_FORMAT, {"json": True, "text": False}.__getitem__, "json or text"),
+    ("activity_min_pause", Variable.ACTIVITY_MIN_PAUSE_SECONDS, _seconds, "a whole number of seconds"),
     ("etl_cron", Variable.ETL_CRON, str, "a cron expression"),
     ("full_capture_cron", Variable.FULL_CAPTURE_CRON, str, "a cron expression"),
     ("rebuild_outdated", Variable.REBUILD_OUTDATED, _ON_OR_OFF, "on or off"),

@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 
 from etl_assets.adapters.resources import BucketResource, DatabaseResource
-from etl_assets.adapters.settings import Variable
+from etl_assets.adapters.settings import SENSOR_INTERVAL, Settings, Variable
 from etl_assets.automation.jobs import (
     EVERYDAY_SECONDS,
     MAX_RUNTIME,
@@ -36,6 +36,7 @@ _LONGEST_PAUSE = timedelta(hours=1)
 _PAUSE_AFTER_LAST_ATTEMPT = timedelta(hours=6)
 _LONGEST_RUN = timedelta(hours=1)
 _REPORTS_INTERVAL = timedelta(minutes=15)
+_NEVER = datetime.min.isoformat()
 _FAR_BEHIND = 96
 """More captures than these are loaded by one run of `rebuild`, not by a run per partition."""
 
@@ -111,7 +112,7 @@ def job_sensors(
     catalog: Catalog[StarTable],
     partitions: dg.TimeWindowPartitionsDefinition,
     status: dg.DefaultSensorStatus,
-    rebuild_status: dg.DefaultSensorStatus,
+    settings: Settings,
 ) -> list[dg.SensorDefinition]:
     """Build the sensors, with the status they have until someone changes it in the UI."""
 
@@ -119,6 +120,10 @@ def job_sensors(
         context: dg.SensorEvaluationContext, totesys: DatabaseResource, ingestion_bucket: BucketResource
     ) -> _Request:
         """Request a change once per window until a capture made after it exists.
+
+        Changes are gathered for a pause after each capture, and while a requested run has not captured yet, so that a
+        busy source makes no run per evaluation. The pause does not depend on the window, the request does: a run that
+        starts after its window has ended captures nothing.
 
         PostgreSQL's statistics are only a hint: a crash of the source resets them, for example. `etl_schedule` does not
         depend on them. While the source's clock is behind the latest capture, because it was set back, changes count as
@@ -128,25 +133,35 @@ def job_sensors(
             writes, now = write_count(connection, catalog.sources)
         cursor = json.loads(context.cursor or "{}")
         if cursor.get("write_count") != writes:
-            cursor = {"write_count": writes, "detected_at": now.isoformat()}
+            cursor |= {"write_count": writes, "detected_at": now.isoformat(), "captured": False}
         elif cursor.get("captured"):
             return dg.SkipReason("nothing has changed")
-        capture = latest(ingestion_bucket.open())
         current = partitions.get_last_partition_key()
-        if capture and capture.captured_at > datetime.fromisoformat(cursor["detected_at"]):
+        detected_at = datetime.fromisoformat(cursor["detected_at"])
+        requested_at = datetime.fromisoformat(cursor.get("requested_at", _NEVER))
+        capture = latest(ingestion_bucket.open())
+        captured_at = capture.captured_at if capture else datetime.fromisoformat(_NEVER)
+        is_requested = cursor.get("requested_partition") == current and (
+            detected_at <= requested_at
+            or (captured_at <= requested_at and _is_within(settings.request_to_load, requested_at, now))
+        )
+        if capture and captured_at > detected_at:
             cursor["captured"] = True
             result: _Request = dg.SkipReason(f"the changes are in capture {capture.id}")
         elif is_etl_queued(context.instance):
             result = dg.SkipReason("the source has changed; a run is already queued")
-        elif cursor.get("requested_partition") == current:
+        elif is_requested:
             result = dg.SkipReason(f"the source has changed; a run is already requested for partition {current}")
+        elif _is_within(settings.activity_min_pause, captured_at, now):
+            until = f"{captured_at + settings.activity_min_pause:%H:%M:%S}"
+            result = dg.SkipReason(f"the source has changed; changes are gathered until {until} UTC")
         else:
-            cursor["requested_partition"] = current
+            cursor |= {"requested_partition": current, "requested_at": now.isoformat()}
             result = request_current_partition(partitions)
         context.update_cursor(json.dumps(cursor))
         return result
 
-    sensor = partial(dg.sensor, minimum_interval_seconds=30, default_status=status)
+    sensor = partial(dg.sensor, minimum_interval_seconds=SENSOR_INTERVAL.seconds, default_status=status)
     return [
         sensor(job_name=ETL, description="Capture totesys when it has changed since the latest capture.")(
             source_activity
@@ -156,13 +171,18 @@ def job_sensors(
         ),
         sensor(
             job_name=REBUILD,
-            default_status=rebuild_status,
+            default_status=status if settings.rebuild_outdated else dg.DefaultSensorStatus.STOPPED,
             description="Build tables whose rule has changed anew from all captured files, or load many captures.",
         )(_rebuild_sensor_of(rule_versions(catalog))),
         sensor(job_name=REPORT, description="Refresh the reports after a load that changed a star table.")(
             reports_sensor
         ),
     ]
+
+
+def _is_within(duration: timedelta, since: datetime, now: datetime) -> bool:
+    """Whether less than this has passed since a time that is not in the future: a clock may have been set back."""
+    return timedelta() <= now - since < duration
 
 
 def _catch_up_in(partitions: dg.TimeWindowPartitionsDefinition) -> Callable[..., _Request]:

@@ -1,5 +1,7 @@
 """Environment variables: what is refused when the definitions load, and how."""
 
+from datetime import timedelta
+
 import pytest
 
 from etl_assets.adapters.settings import EnvironmentVariableError, Settings
@@ -23,6 +25,12 @@ SECRET = "hunter2"
         ("METRICS_NAMESPACE", "AWS/ECS", "METRICS_NAMESPACE must be a CloudWatch namespace .* not 'AWS/ECS'"),
         ("METRICS_NAMESPACE", "größe", "METRICS_NAMESPACE must be a CloudWatch namespace .* not 'größe'"),
         ("RUN_TASK_DEFINITION", "run:7", "RUN_TASK_DEFINITION must be a task definition family .* not 'run:7'"),
+        (
+            "ACTIVITY_MIN_PAUSE_SECONDS",
+            "1.5",
+            "ACTIVITY_MIN_PAUSE_SECONDS must be a whole number of seconds, not '1.5'",
+        ),
+        ("ACTIVITY_MIN_PAUSE_SECONDS", "51", "ACTIVITY_MIN_PAUSE_SECONDS must be at most 50, .* set ETL_CRON"),
         ("DAGSTER_URL", "dagster.example.com", "DAGSTER_URL must be an address such as https://"),
         ("DAGSTER_URL", f"https://u:{SECRET}@example.com", "DAGSTER_URL must be .* without user and password"),
         ("TOTESYS_DATABASE_URL", f"mysql://u:{SECRET}@h/d", "TOTESYS_DATABASE_URL must look like postgresql://"),
@@ -38,6 +46,16 @@ def test_a_malformed_variable_is_refused_in_one_line_that_names_it_and_shows_no_
         definitions(settings=Settings.from_environment({variable: value}))
     assert SECRET not in str(error.value)
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_changes_may_be_gathered_as_long_as_they_are_in_the_warehouse_within_two_minutes() -> None:
+    assert Settings.from_environment({"ACTIVITY_MIN_PAUSE_SECONDS": "50"}).activity_min_pause == timedelta(seconds=50)
+    as_tasks = {"RUN_TASK_DEFINITION": "totesys-etl-run", "ACTIVITY_MIN_PAUSE_SECONDS": "21"}
+    with pytest.raises(
+        EnvironmentVariableError, match="must be at most 20, so that a change is in the warehouse within"
+    ):
+        Settings.from_environment(as_tasks)
+    assert Settings.from_environment(as_tasks | {"ACTIVITY_MIN_PAUSE_SECONDS": ""})
 
 
 def test_well_formed_variables_are_accepted_and_nothing_is_connected_to() -> None:

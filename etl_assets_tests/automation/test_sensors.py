@@ -101,8 +101,15 @@ def test_the_cron_expressions_of_the_schedules_are_settings() -> None:
     assert repository.get_schedule_def("etl_full_capture").cron_schedule == environment["FULL_CAPTURE_CRON"]
 
 
-def evaluate_source_activity(platform: Platform, instance: dg.DagsterInstance, cursor: str | None = None) -> Any:
-    return evaluate_sensor(platform, instance, cursor, sensor="source_activity")
+def evaluate_source_activity(
+    platform: Platform, instance: dg.DagsterInstance, cursor: str | None = None, pause: int = 0
+) -> Any:
+    """Evaluate the sensor, with a pause in seconds: with none, as if it were over."""
+    urls = (platform.totesys_url, platform.warehouse_url, platform.buckets_url)
+    settings = Settings(activity_min_pause=timedelta(seconds=pause))
+    paused = Platform(*urls, platform.environment, settings=settings)
+    paused.now = platform.now
+    return evaluate_sensor(paused, instance, cursor, sensor="source_activity")
 
 
 def change(platform: Platform) -> None:
@@ -155,6 +162,55 @@ def test_a_capture_made_before_a_change_does_not_count_as_its_capture(
     platform.refresh()
     change(platform)
     assert requested_partitions(evaluate_source_activity(platform, instance)) == [platform.partition]
+
+
+def test_a_busy_source_makes_one_run_per_pause_and_a_quiet_one_none(
+    platform: Platform, instance: dg.DagsterInstance
+) -> None:
+    platform.refresh()
+    cursor = None
+    for _ in range(3):
+        change(platform)
+        gathering = evaluate_source_activity(platform, instance, cursor, pause=600)
+        assert (requested_partitions(gathering), "are gathered until" in gathering.skip_message) == ([], True)
+        cursor = gathering.cursor
+    requested = evaluate_source_activity(platform, instance, cursor)
+    assert requested_partitions(requested) == [platform.partition], "the pause is over, and nothing else has changed"
+    change(platform)
+    starting = evaluate_source_activity(platform, instance, requested.cursor)
+    assert "is already requested" in starting.skip_message, "the run captures this change too"
+    platform.refresh()
+    captured = evaluate_source_activity(platform, instance, starting.cursor)
+    assert "the changes are in capture" in captured.skip_message
+    assert (
+        evaluate_source_activity(platform, instance, captured.cursor, pause=600).skip_message == "nothing has changed"
+    )
+
+
+def test_gathered_changes_outlast_the_end_of_a_window(platform: Platform, instance: dg.DagsterInstance) -> None:
+    platform.refresh()
+    change(platform)
+    gathering = evaluate_source_activity(platform, instance, pause=600)
+    platform.next_window()
+    in_the_next = evaluate_source_activity(platform, instance, gathering.cursor, pause=600)
+    assert requested_partitions(in_the_next) == [], "a pause does not end with a window"
+    requested = evaluate_source_activity(platform, instance, in_the_next.cursor)
+    assert requested_partitions(requested) == [platform.partition]
+    change(platform)
+    platform.next_window()  # before the run has captured
+    again = evaluate_source_activity(platform, instance, requested.cursor)
+    assert requested_partitions(again) == [platform.partition]
+
+
+def test_a_run_that_does_not_capture_holds_later_changes_for_no_longer_than_a_run_may_take(
+    platform: Platform, instance: dg.DagsterInstance
+) -> None:
+    requested = evaluate_source_activity(platform, instance)
+    change(platform)
+    state = json.loads(requested.cursor)
+    a_minute_ago = datetime.fromisoformat(state["requested_at"]) - timedelta(minutes=1)
+    failed = json.dumps(state | {"requested_at": a_minute_ago.isoformat()})
+    assert requested_partitions(evaluate_source_activity(platform, instance, failed)) == [platform.partition]
 
 
 def test_catch_up_requests_captures_oldest_first_until_all_are_loaded(
