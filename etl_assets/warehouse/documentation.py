@@ -18,6 +18,8 @@ _HEAD = f"""\
 
 # The warehouse
 
+For analysts, and for those who connect a BI tool.
+
 Schema `{WAREHOUSE}` holds three star schemas, one per fact, with shared dimensions. Every table keeps its history: a
 fact table has one row per version of an event; a dimension table has the latest version of each row, and the table
 `<dimension>_versions` beside it has all of them. `captured_at` is the time of the capture that saw a version first,
