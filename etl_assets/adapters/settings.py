@@ -19,6 +19,8 @@ from etl_assets.schema.errors import PermanentError
 SENSOR_INTERVAL = timedelta(seconds=30)
 """The time between two evaluations of a sensor."""
 
+_CHANGE_TO_LOAD = timedelta(minutes=2)
+
 
 class Variable(StrEnum):
     """An environment variable the platform reads. `docs/configuration.md` describes each."""
@@ -113,7 +115,8 @@ class Settings:
             raise EnvironmentVariableError(
                 Variable.FRESHNESS_WARN_MINUTES, f"must be less than {Variable.FRESHNESS_FAIL_MINUTES}"
             )
-        if settings.activity_min_pause > (longest := settings.longest_activity_pause):
+        longest = _CHANGE_TO_LOAD - SENSOR_INTERVAL - settings.request_to_load
+        if settings.activity_min_pause > longest:
             raise EnvironmentVariableError(
                 Variable.ACTIVITY_MIN_PAUSE_SECONDS,
                 f"must be at most {longest.seconds}, so that a change is in the warehouse within two minutes: to "
@@ -126,11 +129,6 @@ class Settings:
     def request_to_load(self) -> timedelta:
         """How long the request, start and work of a run may take: a process on half a CPU, or an ECS task."""
         return timedelta(seconds=70 if self.run_task_definition else 40)
-
-    @property
-    def longest_activity_pause(self) -> timedelta:
-        """The longest pause after which a change is in the warehouse within two minutes."""
-        return timedelta(minutes=2) - SENSOR_INTERVAL - self.request_to_load
 
 
 _ON_OR_OFF = {"on": True, "off": False}.__getitem__

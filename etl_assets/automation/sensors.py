@@ -36,7 +36,7 @@ _LONGEST_PAUSE = timedelta(hours=1)
 _PAUSE_AFTER_LAST_ATTEMPT = timedelta(hours=6)
 _LONGEST_RUN = timedelta(hours=1)
 _REPORTS_INTERVAL = timedelta(minutes=15)
-_NEVER = datetime.min.isoformat()
+_NEVER = datetime.min
 _FAR_BEHIND = 96
 """More captures than these are loaded by one run of `rebuild`, not by a run per partition."""
 
@@ -138,9 +138,9 @@ def job_sensors(
             return dg.SkipReason("nothing has changed")
         current = partitions.get_last_partition_key()
         detected_at = datetime.fromisoformat(cursor["detected_at"])
-        requested_at = datetime.fromisoformat(cursor.get("requested_at", _NEVER))
+        requested_at = datetime.fromisoformat(cursor["requested_at"]) if "requested_at" in cursor else _NEVER
         capture = latest(ingestion_bucket.open())
-        captured_at = capture.captured_at if capture else datetime.fromisoformat(_NEVER)
+        captured_at = capture.captured_at if capture else _NEVER
         is_requested = cursor.get("requested_partition") == current and (
             detected_at <= requested_at
             or (captured_at <= requested_at and _is_within(settings.request_to_load, requested_at, now))
