@@ -70,8 +70,9 @@ def _print_plan(options: argparse.Namespace) -> None:  # noqa: ARG001 (it has no
     with warehouse.connect() as connection, transaction(connection, snapshot=True):
         planned = plan.plan(connection, stars)
         rebuilds = expected_rebuilds(connection, catalog, rule_versions(catalog))
-    reports = {star.name: [each.name for each in load_reports() if star.name in each.query] for star in stars}
-    print(plan.as_text(planned, reports, rebuilds))
+    reports, _ = load_reports()
+    by_star = {star.name: [report.name for report in reports if star.name in report.query] for star in stars}
+    print(plan.as_text(planned, by_star, rebuilds))
 
 
 def _print_trace(options: argparse.Namespace) -> None:

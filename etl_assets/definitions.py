@@ -48,6 +48,7 @@ def definitions(
     """
     partitions = capture_partitions(settings.partitions_start)
     catalog = with_descriptions(Catalog(source_tables, star_tables))
+    reports, malformed_reports = load_reports()
     freshness = dg.FreshnessPolicy.time_window(warn_window=settings.freshness_warn, fail_window=settings.freshness_fail)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # backfill policies are beta in Dagster 1.13
@@ -56,7 +57,7 @@ def definitions(
             ingestion_assets(source_tables, join_dependencies(catalog), shared_columns(catalog), partitions),
             *transformation_assets(catalog, partitions),
             warehouse_assets(catalog, partitions, freshness),
-            report_assets(load_reports(), catalog.stars, source_tables),
+            report_assets(reports, malformed_reports, catalog.stars, source_tables),
         ]
     on, off = dg.DefaultSensorStatus.RUNNING, dg.DefaultSensorStatus.STOPPED
     status = on if settings.automated else off

@@ -122,7 +122,7 @@ def test_a_new_report_is_one_sql_file(platform: Platform) -> None:
 SELECT design_id, count(*) AS orders FROM warehouse.fact_sales_order_current JOIN warehouse.dim_design USING (design_id)
 GROUP BY design_id
 """
-    reports = report_assets([*load_reports(), parse("orders_by_design", text)], STAR_TABLES)
+    reports = report_assets([*load_reports()[0], parse("orders_by_design", text)], [], STAR_TABLES)
     extended = dg.Definitions(assets=[reports], resources=platform.definitions.resources)
     assert specs(extended).keys() - specs(defs).keys() == {"reports/orders_by_design"}
     deps = {
@@ -163,7 +163,7 @@ def test_every_asset_has_group_owner_kinds_description_and_columns() -> None:
 def test_a_report_depends_on_the_tables_it_queries_and_the_page_on_all_reports() -> None:
     deps = {spec.key.path[-1]: {dep.asset_key.path[-1] for dep in spec.deps} for spec in defs.resolve_all_asset_specs()}
     assert deps["revenue_by_month"] == {"fact_sales_order", "dim_currency"}
-    assert deps["page"] == {report.name for report in load_reports()}
+    assert deps["page"] == {report.name for report in load_reports()[0]}
 
 
 @pytest.mark.parametrize("start", ["yesterday", "2026-13-01", "2026-11-01-00:00"])

@@ -62,6 +62,10 @@ _KEY_DETAIL = re.compile(r"Key \((.*?)\)=")
 # resources, object in use, operator intervention, system error.
 _OUTAGES = ("08", "25006", "25P03", "25P04", "40", "53", "55", "57", "58")
 
+# Those of a statement that is ended for what it does, while the server serves others: too long, until
+# `statement_timeout` or a person ends it, or with too many temporary files; or to write where it may only read.
+_ENDED = ("57014", "53400", "25006")
+
 # What PgBouncer refuses for good, although it gives most of its errors this SQLSTATE, and what to do about it.
 _POOLER_SQLSTATE = "08P01"
 _POOLER_REFUSALS = {
@@ -94,6 +98,10 @@ _SHORT_BYTES = 40  # of a row: the headers of longer ones are not worth removing
 
 class DatabaseUnavailableError(Exception):
     """The database cannot be reached or cannot serve now. A retry may succeed."""
+
+
+class StatementEndedError(DatabaseUnavailableError):
+    """The server ended a statement that took too long or too much space, or wrote where it may only read."""
 
 
 class StatementRefusedError(PermanentError):
@@ -337,7 +345,8 @@ def _classify_error(error: DatabaseError, during: str) -> DatabaseUnavailableErr
         if fields["C"] == _POOLER_SQLSTATE and refusal in fields["M"]:
             return StatementRefusedError(fields | {"M": f"{fields['M']}: {advice}"}, during)
     if fields["C"].startswith(_OUTAGES):
-        return DatabaseUnavailableError(f"{fields['M']} [SQLSTATE {fields['C']}], {during}")
+        outage = StatementEndedError if fields["C"] in _ENDED else DatabaseUnavailableError
+        return outage(f"{fields['M']} [SQLSTATE {fields['C']}], {during}")
     return StatementRefusedError(fields, during)
 
 
@@ -369,11 +378,11 @@ def server_encoding(connection: Connection) -> str:
 
 @contextmanager
 def savepoint(connection: Connection) -> Iterator[None]:
-    """Run the block in a savepoint of the current transaction, and roll back to it if a statement is refused."""
+    """Run the block in a savepoint of the transaction, and roll back to it if a statement is refused or ended."""
     connection.run("SAVEPOINT block")
     try:
         yield
-    except StatementRefusedError:
+    except (StatementRefusedError, StatementEndedError):
         connection.run("ROLLBACK TO SAVEPOINT block")
         raise
     connection.run("RELEASE SAVEPOINT block")

@@ -5,7 +5,9 @@ dark backgrounds; lines also differ in the shape of their points. What would mak
 a note below the title says.
 """
 
+import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from math import isfinite
@@ -13,7 +15,17 @@ from typing import Any, TypeAlias
 
 import vl_convert
 
-from etl_assets.reports.report import Answer, Chart, Value, format_time, format_value, in_utc, is_number, label
+from etl_assets.reports.report import (
+    Answer,
+    Chart,
+    ReportError,
+    Value,
+    format_time,
+    format_value,
+    in_utc,
+    is_number,
+    label,
+)
 
 _Points: TypeAlias = list[dict[str, Any]]
 _Spec: TypeAlias = dict[str, Any]
@@ -33,6 +45,8 @@ _LEGEND_CHARACTERS = 90  # per line
 _TIMES = {"year": "%Y", "month": "%b", "week": "%-d %b", "date": "%-d %b", "hours": "%-d %b, %H:%M", "minutes": "%H:%M"}
 _OTHER_SERIES = "all others"
 _AUTOSIZE = {"type": "fit-x", "contains": "padding"}
+_MAX_TEXT = 200  # characters; the renderer takes minutes to shorten very long ones
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True)
@@ -58,12 +72,46 @@ _DARK = _Theme(
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class DrawnAnswer:
+    """An answer and its chart as SVG, if it has one: with a title, and without in light and in dark for the page."""
+
+    answer: Answer
+    chart: str | None
+    light: str | None
+    dark: str | None
+
+
+def draw_answers(answers: Iterable[Answer]) -> tuple[list[DrawnAnswer], list[ReportError]]:
+    """Return answers with their charts, and why others cannot be drawn."""
+    drawn, faults = [], []
+    for answer in answers:
+        try:
+            light, dark = (draw(answer, with_title=False, dark=dark) for dark in (False, True))
+            drawn.append(DrawnAnswer(answer=answer, chart=draw(answer), light=light, dark=dark))
+        except ReportError as fault:
+            faults.append(fault)
+    return drawn, faults
+
+
 def draw(answer: Answer, *, dark: bool = False, with_title: bool = True) -> str | None:
-    """Return an answer as SVG, or None if its report has no chart. The title includes the time of the data."""
+    """Return an answer as SVG, or None if its report has no chart. The title includes the time of the data.
+
+    Raises:
+        ReportError: it cannot be drawn.
+    """
     chart = answer.report.chart
     if not chart:
         return None
-    theme = _DARK if dark else _LIGHT
+    try:
+        return _draw(answer, chart, _DARK if dark else _LIGHT, with_title=with_title)
+    except Exception as error:
+        kind = type(error).__name__  # its text may quote values
+        problem = f"chart: it cannot be drawn ({kind}): draw other columns, or write `chart: table`"
+        raise ReportError(answer.report.name, problem, title=answer.report.title) from error
+
+
+def _draw(answer: Answer, chart: Chart, theme: _Theme, *, with_title: bool) -> str:
     notes = [f"Data as of {format_time(answer.captured_at)}"] if with_title else []
     if points := _points(answer, chart, notes):
         spec = _spec(answer, chart, points, theme)
@@ -72,7 +120,16 @@ def draw(answer: Answer, *, dark: bool = False, with_title: bool = True) -> str 
         spec = {"data": {"values": [{}]}, "mark": mark, "width": _WIDTH, "height": 100, "autosize": _AUTOSIZE}
     if with_title or notes:
         spec["title"] = {"text": answer.report.title if with_title else "", "subtitle": notes}
-    return vl_convert.vegalite_to_svg(spec, config=_config(theme), allowed_base_urls=[])
+    return vl_convert.vegalite_to_svg(_drawable(spec), config=_config(theme), allowed_base_urls=[])
+
+
+def _drawable(spec: Any) -> Any:
+    """Return a specification that can be rendered: a control character, which XML lacks, would end the process."""
+    if isinstance(spec, dict):
+        return {key: _drawable(value) for key, value in spec.items()}
+    if isinstance(spec, list):
+        return [_drawable(value) for value in spec]
+    return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", spec[:_MAX_TEXT]) if isinstance(spec, str) else spec
 
 
 def _points(answer: Answer, chart: Chart, notes: list[str]) -> _Points:

@@ -42,7 +42,7 @@ const actions = {
 for (const header of document.querySelectorAll("th")) {
   header.querySelector("button").addEventListener("click", () => sort(header));
 }
-for (const section of document.querySelectorAll("section")) {
+for (const section of document.querySelectorAll("section:has(table)")) {
   section.querySelector(".actions").hidden = false;
   for (const button of section.querySelectorAll("[data-action]")) {
     const action = button.dataset.action;

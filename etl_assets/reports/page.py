@@ -1,4 +1,4 @@
-"""Renders all answers as one self-contained HTML page.
+"""Renders all answers as one self-contained HTML page, which says what is missing and why.
 
 `page.html` is the template; `page.css` and `page.js` are inlined. Its content security policy allows nothing else.
 """
@@ -12,18 +12,29 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from etl_assets.reports.charts import alt_text, draw
-from etl_assets.reports.report import Answer, Value, format_time, format_value, in_utc, is_number, label
+from etl_assets.reports.charts import DrawnAnswer, alt_text
+from etl_assets.reports.report import Answer, ReportError, Value, format_time, format_value, in_utc, is_number, label
 
 _MAX_SHORT_LENGTH = 30
 _FOLDER = Path(__file__).parent
 
 
-def render_page(answers: Iterable[Answer], generated_at: datetime, as_of: datetime | None = None) -> str:
-    """Return the HTML page of answers, of the latest state or as of a time."""
+def render_page(
+    drawn_answers: Iterable[DrawnAnswer],
+    faults: Iterable[ReportError],
+    generated_at: datetime,
+    as_of: datetime | None = None,
+) -> str:
+    """Return the HTML page of answers, of the latest state or as of a time. It begins with the reports at fault."""
     style, script = ((_FOLDER / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    template = _TEMPLATES.get_template("page.html")
-    return template.render(answers=list(answers), generated_at=generated_at, as_of=as_of, style=style, script=script)
+    return _TEMPLATES.get_template("page.html").render(
+        drawn_answers=list(drawn_answers),
+        faults=list(faults),
+        generated_at=generated_at,
+        as_of=as_of,
+        style=style,
+        script=script,
+    )
 
 
 def _sha256(text: str) -> str:
@@ -50,5 +61,5 @@ def _raw(value: Value) -> str:
 _TEMPLATES = Environment(
     loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
-_TEMPLATES.globals |= {"alt_text": alt_text, "draw": draw, "format_time": format_time, "format_value": format_value}
+_TEMPLATES.globals |= {"alt_text": alt_text, "format_time": format_time, "format_value": format_value}
 _TEMPLATES.filters |= {"column_class": _column_class, "label": label, "raw": _raw, "sha256": _sha256}

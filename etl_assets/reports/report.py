@@ -12,7 +12,8 @@ An indented comment line continues the line above. The chart is a `line` or a `b
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -32,10 +33,18 @@ _FLAGS = {"line": (), "bar": ("stacked", "horizontal")}
 
 
 class ReportError(PermanentError):
-    """A report file is malformed, or the result of its query does not fit its header."""
+    """A report is missing, because its file is malformed, or its query or its chart fails.
 
-    def __init__(self, report: str, problem: str) -> None:
-        super().__init__(f"{report}.sql: {problem}")
+    name: of the report.
+    title: that of its header, or its name if that has none.
+    problem: all that is wrong with it, on one line.
+    """
+
+    def __init__(self, name: str, *problems: str, title: str = "") -> None:
+        self.name = name
+        self.title = title or label(name)
+        self.problem = " ".join("; ".join(problems).split())
+        super().__init__(f"{name}.sql: {self.problem}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,25 +79,38 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """The result of a report's query. `captured_at` is the time of the latest capture it includes, UTC.
+    """The result of a report's query, and the seconds it took.
+
+    captured_at: the time of the latest capture it includes, UTC.
 
     Raises:
-        ReportError: a column of the chart or the units is missing, or the y column is not numeric.
+        ReportError: there is no column, or two have one name; one of the chart or the units is missing; or the y column
+            is not numeric.
     """
 
     report: Report
     columns: Sequence[str]
     rows: Sequence[Sequence[Value]]
     captured_at: datetime
+    seconds: float = 0.0
 
     def __post_init__(self) -> None:
+        if problems := [*self._problems()]:
+            raise ReportError(self.report.name, *problems, title=self.report.title)
+
+    def _problems(self) -> Iterator[str]:
+        if not self.columns:
+            yield "the query returns no columns"
+            return
+        if repeated := [name for name, count in Counter(self.columns).items() if count > 1]:
+            yield f"the query returns several columns named {', '.join(repeated)}: name each differently with AS"
         chart = self.report.chart
         for key, names in (("chart", chart.columns if chart else ()), ("units", self.report.units)):
             if unknown := [name for name in names if name not in self.columns]:
-                problem = f"{key}: the query returns no column {', '.join(unknown)}, only {', '.join(self.columns)}"
-                raise ReportError(self.report.name, problem)
-        if chart and not all(value is None or is_number(value) for value in self.column(chart.y)):
-            raise ReportError(self.report.name, f"chart: y={chart.y} is not a numeric column")
+                yield f"{key}: the query returns no column {', '.join(unknown)}, only {', '.join(self.columns)}"
+        values = self.column(chart.y) if chart and chart.y in self.columns else ()
+        if chart and not all(value is None or is_number(value) for value in values):
+            yield f"chart: y={chart.y} is not a numeric column"
 
     def column(self, name: str) -> list[Value]:
         """Return the values of a column."""
@@ -144,59 +166,74 @@ def parse(name: str, text: str) -> Report:
     """Parse the text of a `.sql` file; `name` is the file's, without the suffix.
 
     Raises:
-        ReportError: a header line is missing, unknown, duplicate or malformed, or there is no query.
+        ReportError: header lines are missing, unknown, duplicate or malformed, or there is no query.
     """
     lines = text.strip().splitlines()
     header = list(takewhile(lambda line: line.startswith("--"), lines))
     fields: dict[str, str] = {}
     units: dict[str, str] = {}
+    problems = []
     for line in _CONTINUATION.sub(" ", "\n".join(header)).splitlines():
         match = _HEADER_LINE.fullmatch(line.strip())
         if not match:
             keys = ", ".join(_KEYS)
-            raise ReportError(name, f"{line!r} is not a header line: write `-- key: text`; the keys are {keys}")
+            problems.append(f"{line!r} is not a header line: write `-- key: text`; the keys are {keys}")
+            continue
         key, value = match.groups()
         target = fields
         if key == "units":
             key, _, value = (part.strip() for part in value.partition(":"))
             target = units
             if not value:
-                raise ReportError(name, f"units: {key!r} must be `column: unit`")
+                problems.append(f"units: {key!r} must be `column: unit`")
         if key in target:
-            raise ReportError(name, f"{key}: declared twice")
+            problems.append(f"{key}: declared twice")
         target[key] = value
     if missing := [key for key in _KEYS if key not in fields and key != "units"]:
-        raise ReportError(name, f"{', '.join(missing)}: missing in the header")
+        problems.append(f"{', '.join(missing)}: missing in the header")
+    chart = None
+    if "chart" in fields:
+        try:
+            chart = _parse_chart(fields["chart"])
+        except ValueError as error:
+            problems.append(f"chart: {error}")
     query = "\n".join(lines[len(header) :]).strip()
     if not query:
-        raise ReportError(name, "there is no query below the header")
-    title, description, chart = fields["title"], fields["answers"], _parse_chart(name, fields["chart"])
-    return Report(name=name, title=title, description=description, chart=chart, units=units, query=query)
+        problems.append("there is no query below the header")
+    title = fields.get("title", "")
+    if problems:
+        raise ReportError(name, *problems, title=title)
+    return Report(name=name, title=title, description=fields["answers"], chart=chart, units=units, query=query)
 
 
-def _parse_chart(report: str, text: str) -> Chart | None:
+def _parse_chart(text: str) -> Chart | None:
+    """Return the chart that a header declares, or raise a `ValueError` that says what is wrong with it."""
     kind, *options = text.split()
     if kind == "table" and not options:
         return None
     if kind not in _FLAGS:
-        raise ReportError(report, f"chart: {text!r} must be table alone, or {' or '.join(_FLAGS)} with options")
+        raise ValueError(f"{text!r} must be table alone, or {' or '.join(_FLAGS)} with options")
     flags = _FLAGS[kind]
     allowed = ", ".join([*(f"{column}=" for column in _COLUMNS), *(f"{flag}=yes" for flag in flags)])
     columns: dict[str, Any] = {}
     for option in options:
         key, _, value = option.partition("=")
         if key not in (*_COLUMNS, *flags) or not value or (key in flags and value != "yes"):
-            raise ReportError(report, f"chart: {option!r} is not an option of a {kind} chart; it has {allowed}")
+            raise ValueError(f"{option!r} is not an option of a {kind} chart; it has {allowed}")
         columns[key] = key in flags or value
     if missing := [f"{key}=" for key in ("x", "y") if key not in columns]:
-        raise ReportError(report, f"chart: {', '.join(missing)} missing")
+        raise ValueError(f"{', '.join(missing)} missing")
     return Chart(kind=kind, **columns)
 
 
-def load_reports() -> list[Report]:
-    """Return the reports of this folder, ordered by name.
-
-    Raises:
-        ReportError: a `.sql` file is malformed.
-    """
-    return [parse(path.stem, path.read_text()) for path in sorted(Path(__file__).parent.glob("*.sql"))]
+def load_reports(folder: Path = Path(__file__).parent) -> tuple[list[Report], list[ReportError]]:
+    """Return the reports of a folder, this one by default, ordered by name, and what is wrong with malformed ones."""
+    reports, faults = [], []
+    for path in sorted(folder.glob("*.sql")):
+        try:
+            reports.append(parse(path.stem, path.read_text(encoding="utf-8")))
+        except ReportError as fault:
+            faults.append(fault)
+        except UnicodeDecodeError:
+            faults.append(ReportError(path.stem, "is not UTF-8 text: save it as UTF-8"))
+    return reports, faults

@@ -217,7 +217,8 @@ def _print_warehouse(url: str, load_seconds: Mapping[str, float]) -> None:
             lines.append((star.name, f"{rows:,}", f"{versions:,}", f"{load_seconds[star.name]:.2f} s"))
         print()
         print(indent(text_table(("warehouse table", "rows", "versions", "load time"), lines), "  "))
-        answers, _ = answer_reports(warehouse, [report for report in load_reports() if report.name in _PRINTED_REPORTS])
+        reports, _ = load_reports()
+        answers, _ = answer_reports(warehouse, [report for report in reports if report.name in _PRINTED_REPORTS])
     for answer in answers:
         print(f"\n{answer.report.title}")
         print(indent(text_table([label(column) for column in answer.columns], answer.rows[:_MAX_PRINTED_ROWS]), "  "))

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page
 
-from etl_assets.reports.page import render_page
 from etl_assets_tests.browser.pages import Browser, chromium, needs_chromium
 from etl_assets_tests.harness import ROOT
-from etl_assets_tests.reports.examples import FORMULA, HOSTILE, NOON, example_answers
+from etl_assets_tests.reports.examples import FORMULA, HOSTILE, example_answers, make_page
 
 pytestmark = pytest.mark.browser
 
@@ -18,7 +17,7 @@ pytestmark = pytest.mark.browser
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     file: Path = tmp_path_factory.mktemp("page") / "reports.html"
-    file.write_text(render_page(example_answers(), NOON), encoding="utf-8")
+    file.write_text(make_page(example_answers()), encoding="utf-8")
     return file.as_uri()
 
 

@@ -1,10 +1,12 @@
 """Made-up reports of a company that sells tote bags, and their answers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from random import Random
 
+from etl_assets.reports.charts import draw_answers
+from etl_assets.reports.page import render_page
 from etl_assets.reports.report import Answer, Value, parse
 
 NOON = datetime(2024, 8, 22, 12, tzinfo=UTC)
@@ -18,6 +20,11 @@ def make_answer(header: str, columns: str, *rows: tuple[Value, ...], name: str =
     lines = "\n".join(f"-- {line.strip()}" for line in header.strip().splitlines())
     report = parse(name, f"{lines}\nSELECT 1;")
     return Answer(report=report, columns=columns.split(), rows=rows, captured_at=NOON)
+
+
+def make_page(answers: Iterable[Answer]) -> str:
+    drawn, _ = draw_answers(answers)
+    return render_page(drawn, [], NOON)
 
 
 def money(amount: float) -> Decimal:

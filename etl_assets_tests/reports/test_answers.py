@@ -6,17 +6,19 @@ from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, date, timedelta, timezone
 from decimal import Decimal
+from html import unescape
 from typing import Any
 
 import dagster as dg
 import pytest
 
 from etl_assets.adapters.object_store import Bucket
-from etl_assets.adapters.postgres import connect
+from etl_assets.adapters.postgres import DatabaseUnavailableError, connect
 from etl_assets.catalog.stages import REPORT
 from etl_assets.reports.answers import NothingLoadedError, answer_reports
+from etl_assets.reports.assets import report_assets
 from etl_assets.reports.charts import draw
-from etl_assets.reports.report import ReportError, format_time, load_reports
+from etl_assets.reports.report import Chart, Report, ReportError, format_time, load_reports
 from etl_assets.simulator.activity import Totesys
 from etl_assets.simulator.postgres import Server
 from etl_assets.transformation import STAR_TABLES
@@ -24,7 +26,7 @@ from etl_assets_tests.harness import Platform, failure, snapshot_of
 
 Row = dict[str, Any]
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-REPORTS = {report.name: report for report in load_reports()}
+REPORTS = {report.name: report for report in load_reports()[0]}
 
 
 def fetched(url: str, sql: str) -> list[Row]:
@@ -90,7 +92,8 @@ def edit(platform: Platform) -> None:
 def test_every_report_is_ordered_and_bounded_with_one_value_per_point(platform: Platform) -> None:
     edit(platform)
     with connect(platform.warehouse_url) as connection:
-        answers, _ = answer_reports(connection, list(REPORTS.values()))
+        answers, faults = answer_reports(connection, list(REPORTS.values()))
+    assert [str(fault) for fault in faults] == []
     for answer in answers:
         name, chart = answer.report.name, answer.report.chart
         assert 0 < len(answer.rows) <= 250, name
@@ -241,10 +244,65 @@ def test_reports_are_refused_before_the_first_load(warehouse_url: str) -> None:
         answer_reports(connection, list(REPORTS.values()))
 
 
-def test_a_refused_query_is_reported_with_its_file(platform: Platform) -> None:
-    refused = replace(REPORTS["platform"], query="SELECT no_column FROM warehouse.dim_date")
-    with connect(platform.warehouse_url) as connection, pytest.raises(ReportError, match=r'platform.sql: column "no_'):
-        answer_reports(connection, [refused])
+def test_each_broken_report_fails_by_itself_and_the_page_and_one_failure_name_all_of_them(platform: Platform) -> None:
+    secret = "s3cret"
+    queries = {
+        "refused": "SELECT no_column FROM warehouse.dim_date",
+        "divided": f"SELECT CAST(design_name || '{secret}' AS integer) FROM warehouse.dim_design",
+        "slow": "SELECT pg_sleep(30)",
+        "writing": "DELETE FROM warehouse.dim_date RETURNING date_id",
+        "unfit": f"SELECT 1 AS day, '{secret}' AS orders",
+        "whole": "SELECT 1 AS day, 2 AS orders",
+    }
+    chart = Chart(kind="line", x="day", y="orders")
+    reports = [
+        Report(name=name, title=name.title(), description="", chart=chart, units={}, query=query)
+        for name, query in queries.items()
+    ]
+    malformed = [ReportError("untold", "answers: missing in the header", title="Untold story")]
+    platform.environment.setenv("WAREHOUSE_DATABASE_URL", f"{platform.warehouse_url}&statement_timeout=2")
+    definitions = dg.Definitions(
+        assets=[report_assets(reports, malformed, STAR_TABLES)], resources=platform.definitions.resources
+    )
+    job = definitions.resolve_implicit_global_asset_job_def()
+    result = job.execute_in_process(run_config=QUIET, raise_on_error=False)
+
+    names = ["divided", "refused", "slow", "unfit", "untold", "writing"]
+    [event] = result.get_step_failure_events()
+    assert not [each for each in result.all_events if each.is_step_up_for_retry]
+    failed = event.step_failure_data.user_failure_data
+    assert failed
+    cause = str(failed.description)
+    assert cause.startswith(f"6 of 7 reports are missing: {', '.join(names)}. divided.sql: invalid input syntax")
+    problems = (
+        'refused.sql: column "no_column" does not exist',
+        "slow.sql: canceling statement due to statement timeout",
+        "unfit.sql: chart: y=orders is not a numeric column",
+        "untold.sql: answers: missing in the header",
+        "writing.sql: cannot execute DELETE in a read-only transaction",
+    )
+    assert all(problem in cause for problem in problems)
+    assert "\n" not in cause
+
+    materialized = {each.asset_key.path[-1]: each for each in result.asset_materializations_for_node("reports")}
+    assert materialized.keys() == {"whole", "page"}
+    checks = {each.asset_key.path[-1]: each for each in result.get_asset_check_evaluations()}
+    assert {name for name, check in checks.items() if not check.passed} == {*names}
+    assert {check.severity for check in checks.values()} == {dg.AssetCheckSeverity.WARN}, "the failed run alerts once"
+    assert checks["untold"].metadata["fault"].value == "untold.sql: answers: missing in the header"
+
+    [page] = Bucket(platform.transformation_url).objects("reports")
+    with Bucket(platform.transformation_url).open(page) as file:
+        html = unescape(file.read().decode())
+    assert '<table data-name="whole">' in html
+    assert all(f"This report is missing. {problem}" in html for problem in problems)
+    assert '<a href="#untold">Untold story</a> is missing' in html
+
+
+def test_an_outage_while_reports_are_answered_is_no_fault_of_theirs(platform: Platform) -> None:
+    killed = replace(REPORTS["platform"], query="SELECT pg_terminate_backend(pg_backend_pid())")
+    with connect(platform.warehouse_url) as connection, pytest.raises(DatabaseUnavailableError):
+        answer_reports(connection, [killed, REPORTS["platform"]])
 
 
 def test_a_run_materializes_each_report_and_writes_another_page(platform: Platform) -> None:

@@ -8,10 +8,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from etl_assets.reports.charts import alt_text, draw
+from etl_assets.reports.charts import alt_text, draw, draw_answers
 from etl_assets.reports.page import render_page
-from etl_assets.reports.report import Answer, Value
-from etl_assets_tests.reports.examples import HOSTILE, NOON, example_answers, make_answer
+from etl_assets.reports.report import Answer, ReportError, Value
+from etl_assets_tests.reports.examples import HOSTILE, NOON, example_answers, make_answer, make_page
 
 ANSWERS = {answer.report.name: answer for answer in example_answers()}
 DRAWN = [name for name, answer in ANSWERS.items() if answer.report.chart]
@@ -128,6 +128,27 @@ def test_rows_without_an_x_value_are_counted() -> None:
     assert "Rows without day, not shown: 1" in texts(draw_svg(make_answer(header, "day orders", *rows, (None, 5))))
 
 
+def test_a_chart_of_text_that_xml_cannot_hold_is_drawn_with_a_sign_in_its_place() -> None:
+    assert "a\N{REPLACEMENT CHARACTER}b" in texts(draw_svg(make_answer(BARS, "who orders", ("a\x01b", 1))))
+
+
+def test_a_chart_that_cannot_be_drawn_is_a_fault_of_its_report_alone() -> None:
+    undrawable = make_answer(f"{BARS}\nunits: orders: bags", "who orders", ("Secret", 10**400), name="too_many")
+    drawn, [fault] = draw_answers([undrawable, ANSWERS["payment_lag"]])
+    assert [each.answer for each in drawn] == [ANSWERS["payment_lag"]]
+    assert str(fault).startswith("too_many.sql: chart: it cannot be drawn (OverflowError)")
+
+
+def test_the_page_begins_with_the_reports_that_are_missing_and_says_why() -> None:
+    drawn, _ = draw_answers([ANSWERS["payment_lag"]])
+    html = render_page(drawn, [ReportError("staff_league", "y= missing", HOSTILE, title="Staff")], NOON)
+    tags = Tags(html)
+    assert tags.text.index("Staff is missing") < tags.text.index("Payment lag")
+    assert f"This report is missing. staff_league.sql: y= missing; {HOSTILE}" in tags.text
+    assert {("href", "#staff_league"), ("id", "staff_league")} <= {*tags.attributes}
+    assert (tags.names.count("section"), tags.names.count("table")) == (2, 1)
+
+
 def hostile() -> Answer:
     columns = f"who orders {HOSTILE.replace(' ', '_')}"
     header = f"title: {HOSTILE}\nanswers: {HOSTILE}\nchart: bar x=who y=orders series=who\nunits: orders: {HOSTILE}"
@@ -136,7 +157,7 @@ def hostile() -> Answer:
 
 def test_hostile_text_is_escaped_everywhere() -> None:
     ET.fromstring(draw_svg(hostile()))
-    tags = Tags(render_page([hostile()], NOON))
+    tags = Tags(make_page([hostile()]))
     assert tags.names.count("script") == 1
     assert "img" not in tags.names
     assert not [name for name, _ in tags.attributes if name.startswith("on")]
@@ -144,7 +165,7 @@ def test_hostile_text_is_escaped_everywhere() -> None:
 
 
 def test_the_page_makes_no_requests_and_its_policy_allows_none() -> None:
-    html = render_page(ANSWERS.values(), NOON)
+    html = make_page(ANSWERS.values())
     tags = Tags(html)
     linked = [value for name, value in tags.attributes if name in ("src", "href", "xlink:href", "action", "srcset")]
     assert {value for value in linked if value and not value.startswith("#")} == {"data:,"}
@@ -160,7 +181,7 @@ def test_the_page_makes_no_requests_and_its_policy_allows_none() -> None:
 
 
 def test_the_page_shows_each_report_with_its_texts_and_all_rows() -> None:
-    tags = Tags(render_page(ANSWERS.values(), NOON))
+    tags = Tags(make_page(ANSWERS.values()))
     assert dict(tags.attributes)["lang"] == "en"
     for answer in ANSWERS.values():
         assert {("href", f"#{answer.report.name}"), ("id", answer.report.name)} <= {*tags.attributes}
@@ -175,5 +196,5 @@ def test_the_page_shows_each_report_with_its_texts_and_all_rows() -> None:
 
 
 def test_cells_keep_the_machine_readable_value() -> None:
-    html = render_page([make_answer(BARS, "who orders", ("Ada", Decimal("1234567.50")))], NOON)
+    html = make_page([make_answer(BARS, "who orders", ("Ada", Decimal("1234567.50")))])
     assert re.search(r'data-value="1234567\.50">1,234,567\.50</td>', html)

@@ -2,10 +2,11 @@
 
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
-from etl_assets.reports.report import Chart, ReportError, Value, format_time, format_value, parse
+from etl_assets.reports.report import Chart, ReportError, Value, format_time, format_value, load_reports, parse
 from etl_assets_tests.reports.examples import make_answer
 
 REVENUE = """-- title: Revenue by month
@@ -61,6 +62,34 @@ def test_a_malformed_header_is_refused_with_file_and_key(old: str, new: str, pro
     assert problem in str(error.value)
 
 
+def test_every_fault_of_a_header_is_named_at_once() -> None:
+    with pytest.raises(ReportError) as error:
+        parse("revenue", "-- title: Revenue\n-- answer: All.\n-- chart: bar x=month")
+    assert error.value.title == "Revenue"
+    assert error.value.problem == (
+        "'-- answer: All.' is not a header line: write `-- key: text`; the keys are title, answers, chart, units; "
+        "answers: missing in the header; chart: y= missing; there is no query below the header"
+    )
+
+
+def test_malformed_files_are_faults_beside_the_reports(tmp_path: Path) -> None:
+    (tmp_path / "revenue.sql").write_text(REVENUE)
+    (tmp_path / "untitled.sql").write_text("SELECT 1")
+    (tmp_path / "latin.sql").write_bytes(REVENUE.replace("Revenue", "Pr\xe4mie").encode("latin-1"))
+    reports, faults = load_reports(tmp_path)
+    assert [report.name for report in reports] == ["revenue"]
+    assert {fault.name: fault.problem for fault in faults} == {
+        "latin": "is not UTF-8 text: save it as UTF-8",
+        "untitled": "title, answers, chart: missing in the header",
+    }
+
+
+def test_no_report_of_the_platform_is_malformed() -> None:
+    reports, faults = load_reports()
+    assert reports
+    assert [str(fault) for fault in faults] == []
+
+
 def test_an_answer_must_have_the_columns_its_header_names() -> None:
     with pytest.raises(ReportError, match=r"example\.sql: chart: the query returns no column day, orders, only a, b"):
         make_answer(LINE, "a b")
@@ -68,6 +97,12 @@ def test_an_answer_must_have_the_columns_its_header_names() -> None:
         make_answer(f"{TABLE}\nunits: cost: GBP", "day")
     with pytest.raises(ReportError, match=r"example\.sql: chart: y=orders is not a numeric column"):
         make_answer(LINE, "day orders", ("Monday", None), ("Tuesday", "many"))
+    with pytest.raises(
+        ReportError, match=r"several columns named day: name each differently with AS; chart: the query"
+    ):
+        make_answer(LINE, "day day")
+    with pytest.raises(ReportError, match="the query returns no columns"):
+        make_answer(TABLE, "")
 
 
 @pytest.mark.parametrize(
