@@ -17,8 +17,9 @@ from etl_assets.automation.schedules import etl_schedules
 from etl_assets.automation.sensors import job_sensors
 from etl_assets.catalog.stages import WAREHOUSE
 from etl_assets.ingestion.assets import ingestion_assets, totesys_assets
-from etl_assets.ingestion.io_manager import ingestion_io_manager
+from etl_assets.ingestion.io_manager import ingestion_io_manager, source_io_manager
 from etl_assets.reports.assets import report_assets
+from etl_assets.reports.io_manager import page_io_manager, reports_io_manager
 from etl_assets.reports.report import load_reports
 from etl_assets.schema.table import Catalog, Table
 from etl_assets.totesys import TOTESYS_TABLES
@@ -75,9 +76,12 @@ def definitions(
             "transformation_bucket": BucketResource(variable=Variable.TRANSFORMATION_URL, s3=s3),
             "io_manager": pickle_io_manager,
             ALERTS_TOPIC: SnsTopicResource(topic_arn=topic or ""),
+            "source_io_manager": source_io_manager(catalog),
             "ingestion_io_manager": ingestion_io_manager(catalog),
             "transformation_io_manager": transformation_io_manager(catalog),
             "warehouse_io_manager": warehouse_io_manager(catalog),
+            "reports_io_manager": reports_io_manager(reports, malformed_reports),
+            "page_io_manager": page_io_manager,
         },
         jobs=[*jobs(settings), rebuild_job(catalog)],
         schedules=etl_schedules(partitions, settings),

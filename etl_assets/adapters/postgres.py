@@ -45,6 +45,7 @@ _EXACTNESS = {
 _KEEPALIVES = {"tcp_keepalives_idle": "60", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "6"}
 
 UNTRANSLATABLE_CHARACTER = "22P05"
+UNDEFINED_TABLE = "42P01"
 _NOT_IN_A_TRANSACTION = "25001"
 _BEGIN = ("BEGIN", "START TRANSACTION")
 

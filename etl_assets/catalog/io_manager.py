@@ -53,8 +53,21 @@ class RowsIOManager(dg.IOManager):
 
 
 def input_partitions(context: dg.InputContext) -> tuple[str, ...]:
-    """Return the partition keys that an input is loaded for; empty if the upstream asset is not partitioned."""
-    return tuple(context.asset_partition_keys) if context.has_asset_partitions else ()
+    """Return the partition keys that an input is loaded for; empty if the upstream asset is not partitioned.
+
+    Raises:
+        IOManagerError: it is partitioned, and is loaded outside of a run without a partition.
+    """
+    if context.has_asset_partitions:
+        return tuple(context.asset_partition_keys)
+    try:
+        last = context.asset_partitions_def.get_last_partition_key()
+    except dg.DagsterInvariantViolationError:  # it is not partitioned
+        return ()
+    raise IOManagerError(
+        f'{context.asset_key.to_user_string()} is partitioned: say which rows to load with partition_key="{last}", or '
+        "with partition_key_range=PartitionKeyRange(…)"
+    )
 
 
 def _as_annotated(rows: Rows, annotation: Any) -> Any:

@@ -67,7 +67,7 @@ def totesys_assets(tables: Iterable[Table]) -> list[dg.AssetSpec]:
             description=f"{table.description} The live table, read only.",
             metadata=table_metadata(table, table_name=f"{TOTESYS}.{SOURCE_SCHEMA}.{table.name}"),
             kinds={"postgres", "table"},
-        )
+        ).with_io_manager_key("source_io_manager")
         for table in tables
     ]
 

@@ -114,7 +114,7 @@ def capture(
                         shared=shared,
                     )
         except StatementRefusedError:
-            _live_tables(connection, tables)  # says more about a missing table than LOCK TABLE does
+            matching_tables(connection, tables)  # says more about a missing table than LOCK TABLE does
             raise
         if not started:
             if monotonic() > give_up_at:
@@ -211,7 +211,7 @@ def _capture(
     shared: Sequence[SharedColumns],
 ) -> CaptureResult:
     """Copy the tables and publish the manifests, which the next capture sees when the transaction ends."""
-    live, drift = _live_tables(connection, tables)
+    live, drift = matching_tables(connection, tables)
     by_name = {table.name: as_live(table, live[table.name]) for table in tables}
     joins = [_join_as_live(join, tables, live) for join in join_dependencies]
     captures: list[Capture] = []
@@ -296,7 +296,7 @@ def _with_keys(
     return replace(capture, key_files=files, key_columns=columns, key_reasons=reasons, row_counts=row_counts)
 
 
-def _live_tables(connection: Connection, tables: Sequence[Table]) -> tuple[dict[str, LiveTable], dict[str, Drift]]:
+def matching_tables(connection: Connection, tables: Sequence[Table]) -> tuple[dict[str, LiveTable], dict[str, Drift]]:
     """Return what the tables are now, and how they differ from their declarations.
 
     Raises:

@@ -101,8 +101,10 @@ def report_assets(
         dg.AssetSpec([REPORTS, fault.name], description=f"{fault.title}. It is malformed: {fault}", kinds={"sql"})
         for fault in malformed
     ]
+    specs = [spec.with_io_manager_key("reports_io_manager") for spec in specs]
     description = "All reports, and the state of the platform, on one self-contained HTML page."
     page = dg.AssetSpec([REPORTS, "page"], deps=specs, description=description, kinds={"html"})
+    page = page.with_io_manager_key("page_io_manager")
 
     @dg.multi_asset(
         name=REPORTS,

@@ -82,6 +82,7 @@ class Answer:
     """The result of a report's query, and the seconds it took.
 
     captured_at: the time of the latest capture it includes, UTC.
+    types: the OID and the modifier of the type of each column, if it comes from PostgreSQL.
 
     Raises:
         ReportError: there is no column, or two have one name; one of the chart or the units is missing; or the y column
@@ -92,6 +93,7 @@ class Answer:
     columns: Sequence[str]
     rows: Sequence[Sequence[Value]]
     captured_at: datetime
+    types: Sequence[tuple[int, int]] = ()
     seconds: float = 0.0
 
     def __post_init__(self) -> None:

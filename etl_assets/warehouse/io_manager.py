@@ -8,8 +8,9 @@ from tempfile import TemporaryFile
 import dagster as dg
 import pyarrow as pa
 
-from etl_assets.adapters.postgres import Connection, column_list
-from etl_assets.catalog.io_manager import RowsIOManager
+from etl_assets.adapters.postgres import UNDEFINED_TABLE, Connection, StatementRefusedError, column_list
+from etl_assets.catalog.io_manager import IOManagerError, RowsIOManager
+from etl_assets.catalog.stages import WAREHOUSE
 from etl_assets.ingestion.csv_files import parse_csv, whole_rows
 from etl_assets.schema.columns import CAPTURED_AT_TYPE
 from etl_assets.schema.rows import Rows
@@ -43,12 +44,17 @@ class WarehouseRows(Rows):
         """Yield the rows in batches, as of one snapshot.
 
         Raises:
-            StatementRefusedError: the table does not exist yet.
+            IOManagerError: the table does not exist yet.
             DatabaseUnavailableError: the warehouse is down.
         """
         schema = self.schema()
         with TemporaryFile() as file, self.connect() as connection:
-            connection.copy_out(self._query(), file)
+            try:
+                connection.copy_out(self._query(), file)
+            except StatementRefusedError as error:
+                if error.sqlstate != UNDEFINED_TABLE:
+                    raise
+                raise IOManagerError(f"{self.asset} does not exist yet: materialize {WAREHOUSE}/* first") from None
             file.seek(0)
             for batch in parse_csv(whole_rows(file), schema):
                 yield batch.cast(schema)

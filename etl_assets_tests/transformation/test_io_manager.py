@@ -1,6 +1,8 @@
 """Assets of users, downstream of every stage: what they get, what they may return, and the errors they get."""
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
@@ -14,8 +16,13 @@ import pytest
 from dagster._core.workspace.autodiscovery import loadable_targets_from_loaded_module
 from dagster_aws.s3 import S3Resource
 
+from etl_assets.adapters.object_store import Bucket
+from etl_assets.adapters.postgres import connect
 from etl_assets.adapters.settings import EnvironmentVariableError
+from etl_assets.catalog.stages import REPORTS
 from etl_assets.definitions import definitions, defs
+from etl_assets.reports.answers import answer_reports, answer_table
+from etl_assets.reports.report import ReportError, load_reports
 from etl_assets.schema.rows import Rows
 from etl_assets.simulator.postgres import Server
 from etl_assets_tests import own_assets, own_jobs
@@ -229,6 +236,65 @@ def test_history_is_read_on_request(loaded: tuple[Platform, str, str]) -> None:
     assert got[0].num_rows == count
 
 
+def test_every_report_is_loaded_with_the_types_of_its_result_and_without_rows_too(
+    loaded: tuple[Platform, str, str],
+) -> None:
+    platform, _, second = loaded
+    with defs.get_asset_value_loader() as loader:
+        for report in load_reports()[0]:
+            rows = loader.load_asset_value([REPORTS, report.name], python_type=pa.Table)
+            assert isinstance(rows, pa.Table)
+            with connect(platform.warehouse_url) as connection:
+                [answer], _ = answer_reports(connection, [report])
+                empty = answer_table(connection, replace(report, query=f"SELECT * FROM ({report.query}) rows LIMIT 0"))
+            assert rows.num_rows == len(answer.rows), report.name
+            assert rows.schema == empty.schema, report.name
+    types = dict(zip(rows.schema.names, rows.schema.types, strict=True))
+    assert (types["currency"], types["units"], types["revenue"]) == (pa.string(), pa.int64(), pa.decimal128(38, 18))
+    asset, got = taking([REPORTS, "top_designs"], pd.DataFrame)
+    assert run([asset], partition_key=second).success
+    [[revenue]] = platform.warehouse("SELECT sum(units_sold * unit_price) FROM warehouse.fact_sales_order_current")
+    assert 0 < got[0]["revenue"].sum() <= revenue
+
+
+def test_a_report_that_cannot_be_a_table_is_named_with_its_columns(loaded: tuple[Platform, str, str]) -> None:
+    platform, _, _ = loaded
+    report = load_reports()[0][-1]
+    for query, problem in (
+        ("SELECT interval '1 day' AS lag", "column lag is interval, for which there is no Arrow type: CAST it AS text"),
+        ("SELECT date 'infinity' AS due", "column due has a value that no Arrow date32"),
+        ("SELECT numeric 'NaN' AS share", "column share has a value that no Arrow decimal128"),
+    ):
+        changed = replace(report, query=query, chart=None, units={})
+        with connect(platform.warehouse_url) as connection, pytest.raises(ReportError, match=re.escape(problem)):
+            answer_table(connection, changed)
+
+
+def test_the_page_of_reports_is_loaded_as_its_html(loaded: tuple[Platform, str, str]) -> None:
+    platform, _, _ = loaded
+    page = [REPORTS, "page"]
+    with defs.get_asset_value_loader() as loader:
+        with pytest.raises(dg.Failure, match="reports/page has no page: materialize it first"):
+            loader.load_asset_value(page)
+        with pytest.raises(dg.Failure, match="it is HTML, annotate the input as str"):
+            loader.load_asset_value(page, python_type=pd.DataFrame)
+        with Bucket(platform.transformation_url).create("reports/2026-11-28_00.00.00.000000.html") as file:
+            file.write(b"<!doctype html>")
+        assert loader.load_asset_value(page, python_type=str) == "<!doctype html>"
+
+
+def test_a_live_table_is_loaded_as_a_full_capture_would_have_it(loaded: tuple[Platform, str, str]) -> None:
+    _, first, _ = loaded
+    with defs.get_asset_value_loader() as loader:
+        live = loader.load_asset_value(["totesys", "design"], python_type=pa.Table)
+        captured = loader.load_asset_value(["ingestion", "design"], python_type=pa.Table, partition_key=first)
+    assert isinstance(live, pa.Table)
+    assert isinstance(captured, pa.Table)
+    assert live.schema == captured.schema
+    key = [("design_id", "ascending")]
+    assert live.drop("captured_at").sort_by(key) == captured.drop("captured_at").sort_by(key)
+
+
 def test_a_partition_without_captures_is_a_typed_empty_frame(loaded: tuple[Platform, str, str]) -> None:
     asset, got = taking(["ingestion", "staff"], pd.DataFrame)
     assert run([asset], partition_key="2026-11-01-00:00").success
@@ -252,6 +318,22 @@ def test_a_partition_never_materialized_is_named_unless_it_may_be_missing(loaded
     assert run([asset], partition_key=missing).success
     assert len(got[0]) == 0
     assert "unit_price" in got[0].columns
+
+
+@pytest.mark.parametrize("asset", [["ingestion", "design"], FACT], ids="/".join)
+def test_a_partitioned_asset_is_not_loaded_without_a_partition(
+    loaded: tuple[Platform, str, str], asset: list[str]
+) -> None:
+    with pytest.raises(dg.Failure, match=f'^{"/".join(asset)} is partitioned: say which rows .* partition_key="20'):
+        defs.load_asset_value(asset, python_type=pd.DataFrame)
+
+
+def test_a_warehouse_without_the_table_is_told_to_be_loaded_first(
+    loaded: tuple[Platform, str, str], warehouse_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAREHOUSE_DATABASE_URL", warehouse_url)
+    with pytest.raises(dg.Failure, match=r"^warehouse/dim_design does not exist yet: materialize warehouse/\* first$"):
+        defs.load_asset_value(DESIGN, python_type=pd.DataFrame)
 
 
 def test_a_users_table_never_materialized_is_named(loaded: tuple[Platform, str, str]) -> None:
