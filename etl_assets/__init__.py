@@ -6,6 +6,7 @@ totesys          the tables of the source
 catalog          how a table appears in Dagster
 ingestion        captures changed rows as CSV files, which are never overwritten
 transformation   turns captures into three star schemas, as Parquet files
+lake             reads current rows and history from these files, without Dagster or the warehouse
 warehouse        loads the stars into PostgreSQL, with the history of every fact
 reports          answers queries on the warehouse, with charts, on one HTML page; shows the state of the platform
 automation       jobs, schedules, sensors, alerts

@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from etl_assets.adapters.object_store import Bucket
 from etl_assets.adapters.postgres import DatabaseUnavailableError, connect, transaction
 from etl_assets.adapters.resources import DatabaseResource
-from etl_assets.adapters.settings import EnvironmentVariableError, Variable, required
+from etl_assets.adapters.settings import Variable, open_bucket, required
 from etl_assets.reports import status
 from etl_assets.reports.report import load_reports
 from etl_assets.schema.errors import PermanentError
@@ -81,7 +81,7 @@ def _print_trace(options: argparse.Namespace) -> None:
         DatabaseResource(variable=variable)
         for variable in (Variable.TOTESYS_DATABASE_URL, Variable.WAREHOUSE_DATABASE_URL)
     )
-    ingestion, transformation = map(_bucket, (Variable.INGESTION_URL, Variable.TRANSFORMATION_URL))
+    ingestion, transformation = map(open_bucket, (Variable.INGESTION_URL, Variable.TRANSFORMATION_URL))
     found = trace.trace(
         Stores(ingestion, transformation, warehouse.connect),
         source.connect,
@@ -92,13 +92,6 @@ def _print_trace(options: argparse.Namespace) -> None:
         show_personal=options.show_personal,
     )
     print(trace.as_text(found))
-
-
-def _bucket(variable: str) -> Bucket:
-    try:
-        return Bucket(required(variable))
-    except ValueError as error:
-        raise EnvironmentVariableError(variable, str(error)) from error
 
 
 if __name__ == "__main__":

@@ -38,6 +38,8 @@ from etl_assets.ingestion.manifest import (
     partition_of,
     publish,
 )
+from etl_assets.lake import Lake
+from etl_assets.lake.rows import LakeRows
 from etl_assets.schema.table import Catalog, Table, referenced_first
 from etl_assets.simulator.postgres import Server
 from etl_assets.totesys import TOTESYS_TABLES
@@ -298,8 +300,41 @@ def make_history(platform: Platform) -> None:
 
 def current_rows(platform: Platform, star: StarTable) -> list[list[Any]]:
     """Return the current rows of a star table that are not deleted, without `captured_at`."""
-    relation = quote_identifier(f"{star.name}_current" if star.keeps_every_version else star.name)
-    return platform.warehouse(f"SELECT {column_list(star.columns.names)} FROM warehouse.{relation} WHERE NOT deleted")
+    columns = column_list(star.columns.names)
+    return platform.warehouse(f"SELECT {columns} FROM warehouse.{current_view(star)} WHERE NOT deleted")
+
+
+VALIDITY = ", nullif(valid_from, '-infinity'), nullif(valid_to, 'infinity')"
+
+
+def current_view(star: StarTable) -> str:
+    """Return the name of the table or view with the latest versions of a star table."""
+    return f"{star.name}_current" if star.keeps_every_version else star.name
+
+
+def in_order(rows: Iterable[Iterable[Any]]) -> list[tuple[Any, ...]]:
+    return sorted(map(tuple, rows), key=repr)
+
+
+def version_rows(
+    query: Callable[[str], Iterable[Iterable[Any]]], star: StarTable, view: str, more: str = "", schema: str = WAREHOUSE
+) -> list[tuple[Any, ...]]:
+    """Return the rows that a query finds in a view of versions, in order."""
+    columns = column_list([*star.captured_columns.names, "deleted"])
+    return in_order(query(f"SELECT {columns}{more} FROM {schema}.{view}"))
+
+
+def in_lake(rows: LakeRows) -> list[tuple[Any, ...]]:
+    """Return the rows that a table has in the lake, in order."""
+    return in_order(zip(*rows.to_arrow().to_pydict().values(), strict=True))
+
+
+def assert_lake_equals_warehouse(lake: Lake, query: Callable[[str], Iterable[Iterable[Any]]]) -> None:
+    """Assert that the files show what the warehouse shows, if no row is pending."""
+    for star in lake.catalog.stars:
+        current, history = lake.current(star.name), lake.history(star.name)
+        assert in_lake(current) == version_rows(query, star, current_view(star)), star.name
+        assert in_lake(history) == version_rows(query, star, f"{star.name}_history", VALIDITY), star.name
 
 
 def assert_warehouse_equals_totesys(platform: Platform) -> None:

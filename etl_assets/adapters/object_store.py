@@ -268,7 +268,8 @@ def _is_passing(code: str) -> bool:
     return code in _EXPIRED | _BUSY or _PASSING.search(code) is not None
 
 
-def _default_s3_client() -> Any:
+def default_s3_client() -> Any:
+    """Return a client with the region, endpoint and credentials that the AWS SDK finds."""
     return boto3.client("s3")
 
 
@@ -300,7 +301,7 @@ class Bucket:
     own exceptions, after its retries.
     """
 
-    def __init__(self, url: str, s3_client: Callable[[], Any] = _default_s3_client) -> None:
+    def __init__(self, url: str, s3_client: Callable[[], Any] = default_s3_client) -> None:
         """Open the bucket at a URL, with the client that `s3_client` returns if it is on S3.
 
         Raises:

@@ -9,7 +9,7 @@ from pydantic import PrivateAttr
 
 from etl_assets.adapters.object_store import Bucket
 from etl_assets.adapters.postgres import Connection, LoginError, StatementRefusedError, connect
-from etl_assets.adapters.settings import EnvironmentVariableError, required
+from etl_assets.adapters.settings import EnvironmentVariableError, open_bucket, required
 
 
 class DatabaseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -50,8 +50,5 @@ class BucketResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             EnvironmentVariableError: the variable is not set, or is not the URL of a bucket.
         """
         if self._bucket is None:
-            try:
-                self._bucket = Bucket(required(self.variable), self.s3.get_client)
-            except ValueError as error:
-                raise EnvironmentVariableError(self.variable, str(error)) from error
+            self._bucket = open_bucket(self.variable, self.s3.get_client)
         return self._bucket

@@ -12,7 +12,7 @@ from datetime import date, timedelta
 from enum import StrEnum
 from typing import Any
 
-from etl_assets.adapters.object_store import split_url
+from etl_assets.adapters.object_store import Bucket, default_s3_client, split_url
 from etl_assets.adapters.postgres import parse_url
 from etl_assets.schema.errors import PermanentError
 
@@ -61,6 +61,18 @@ def required(variable: str) -> str:
     if not value:
         raise EnvironmentVariableError(variable, "is not set (see docs/configuration.md)")
     return value
+
+
+def open_bucket(variable: str, s3_client: Callable[[], Any] = default_s3_client) -> Bucket:
+    """Open the bucket whose URL is in an environment variable.
+
+    Raises:
+        EnvironmentVariableError: the variable is not set, or is not the URL of a bucket.
+    """
+    try:
+        return Bucket(required(variable), s3_client)
+    except ValueError as error:
+        raise EnvironmentVariableError(variable, str(error)) from error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,9 @@ CAPTURED_AT = "captured_at"
 
 CAPTURED_AT_TYPE = pa.timestamp("us")
 
+DELETED, VALID_FROM, VALID_TO = "deleted", "valid_from", "valid_to"
+"""The columns of a version: whether its capture found the row gone, and from when until when it was valid."""
+
 MONEY = pa.decimal128(10, 2)
 
 _ENUM = b"enum"

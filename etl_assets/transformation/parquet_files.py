@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from etl_assets.adapters.object_store import Bucket, NewObject
 from etl_assets.catalog.objects import WrittenObject
-from etl_assets.ingestion.manifest import key_timestamp, partition_folder
+from etl_assets.ingestion.manifest import captured_at_of, key_timestamp, partition_folder
 from etl_assets.schema.columns import CAPTURED_AT, CAPTURED_AT_TYPE
 from etl_assets.schema.errors import PermanentError
 from etl_assets.schema.rows import Rows
@@ -27,11 +27,16 @@ from etl_assets.schema.validation import REJECTED, ValidatedRows
 from etl_assets.transformation.star_table import StarTable
 
 REJECTED_FOLDER = "rejected"
+REBUILDS_FOLDER = "rebuilds"
+"""Where the files of rebuilds lie: a folder per star table, a file per rebuild."""
 
 _CAPTURES = b"captures"
 _REJECTED = b"rejected"
 _RULE = b"rule"
+_FIRST_CAPTURED_AT = b"first_captured_at"  # for people who look into a file
+_LAST_CAPTURED_AT = b"last_captured_at"
 _COMPRESSION = "zstd"
+_SUFFIX = ".parquet"
 
 
 class NotMaterializedError(PermanentError):
@@ -78,6 +83,50 @@ class StarFile:
     rejected: pa.Table
     captures: frozenset[str]
     rule: str | None = None
+
+
+@dataclass(frozen=True)
+class FileOrigin:
+    """What the metadata of a star table's file say: the captures it was made from, and by which rule (`StarFile`)."""
+
+    key: str
+    captures: frozenset[str]
+    rule: str | None
+
+    @classmethod
+    def of(cls, key: str, file: pq.ParquetFile) -> "FileOrigin":
+        """Return the origin of an open file."""
+        metadata = file.metadata.metadata
+        rule = metadata.get(_RULE)
+        return cls(key, frozenset(json.loads(metadata[_CAPTURES])), None if rule is None else str(rule, "utf-8"))
+
+
+def read_origin(bucket: Bucket, key: str) -> FileOrigin:
+    """Return the origin of a file of a star table."""
+    with _open_parquet(bucket, key) as file:
+        return FileOrigin.of(key, file)
+
+
+@contextmanager
+def open_star(bucket: Bucket, key: str) -> Iterator[StarFile]:
+    """Open a file of a star table."""
+    with _open_parquet(bucket, key) as rows:
+        yield _star_file(bucket, key, rows)
+
+
+def _star_file(bucket: Bucket, key: str, rows: pq.ParquetFile) -> StarFile:
+    """Return an open file with its rejected rows."""
+    origin, rejected = FileOrigin.of(key, rows), REJECTED.empty_table()
+    if json.loads(rows.metadata.metadata[_REJECTED]):
+        with _open_parquet(bucket, f"{REJECTED_FOLDER}/{key}") as file:
+            # Files of older releases have no positions.
+            rejected = pa.concat_tables([file.read(use_threads=False), rejected], promote_options="default")
+    return StarFile(key, rows, rejected, origin.captures, origin.rule)
+
+
+def written_at(key: str) -> str:
+    """Return when a file was written, from its key, as text that sorts by time."""
+    return key.removesuffix(_SUFFIX)[-len(key_timestamp(datetime.min)) :]
 
 
 @dataclass(frozen=True)
@@ -129,18 +178,9 @@ class StarRows(Rows):
             raise NotMaterializedError(self.asset, partition)
         for key in reversed(keys):
             with _open_parquet(bucket, key) as rows:
-                metadata = rows.metadata.metadata
-                made_from = frozenset(json.loads(metadata[_CAPTURES]))
-                missing = captures - made_from
+                missing = captures - FileOrigin.of(key, rows).captures
                 if not missing:
-                    rejected = REJECTED.empty_table()
-                    if json.loads(metadata[_REJECTED]):
-                        with _open_parquet(bucket, f"{REJECTED_FOLDER}/{key}") as file:
-                            # Files of older releases have no positions.
-                            columns = [file.read(use_threads=False), rejected]
-                            rejected = pa.concat_tables(columns, promote_options="default")
-                    rule = metadata.get(_RULE)
-                    yield StarFile(key, rows, rejected, made_from, None if rule is None else str(rule, "utf-8"))
+                    yield _star_file(bucket, key, rows)
                     return
         raise NotTransformedError(self.asset, partition, missing)
 
@@ -276,7 +316,7 @@ def write_star(bucket: Bucket, name: str, partition: str | None, star: StarBatch
 
 
 def _write(bucket: Bucket, name: str, partition: str | None, star: StarBatches) -> WrittenStar:
-    key = f"{_folder(name, partition)}/{name.rpartition('/')[2]}-{key_timestamp(datetime.now(UTC))}.parquet"
+    key = f"{_folder(name, partition)}/{name.rpartition('/')[2]}-{key_timestamp(datetime.now(UTC))}{_SUFFIX}"
     clock, rows, rejected = Clock(), 0, [REJECTED.empty_table()]
     with bucket.create(key) as file:
         # zstd alone finds repetition: with dictionaries as well, files are larger and slower to write.
@@ -292,7 +332,11 @@ def _write(bucket: Bucket, name: str, partition: str | None, star: StarBatches) 
             rejections = pa.concat_tables(rejected)
             captures = sorted(star.captures)
             metadata = {_CAPTURES: json.dumps(captures), _REJECTED: json.dumps(rejections.num_rows)}
-            writer.add_key_value_metadata(metadata | ({} if star.rule is None else {_RULE: star.rule}))
+            if star.rule is not None:
+                metadata[_RULE] = star.rule
+            if times := [captured_at_of(id_).isoformat(timespec="microseconds") for id_ in captures]:
+                metadata |= {_FIRST_CAPTURED_AT: min(times), _LAST_CAPTURED_AT: max(times)}
+            writer.add_key_value_metadata(metadata)
         if rejections.num_rows:
             rejected_key = f"{REJECTED_FOLDER}/{key}"
             with bucket.create(rejected_key) as beside:

@@ -35,20 +35,24 @@ class LatestRows:
         key = self._star.primary_key
         order = pc.sort_indices(rows, [(name, "ascending") for name in (*key, CAPTURED_AT)]).to_numpy()
         in_order = rows.take(order)
-        same_key = _as_before(in_order, key)
-        same_row = _as_before(in_order, self._star.columns.names)
+        same_key = as_before(in_order, key)
+        same_row = as_before(in_order, self._star.columns.names)
         is_latest = np.append(~same_key[1:], [True] * bool(len(order))).astype(bool)
         self._known = in_order.filter(pa.array(is_latest))
         changed = np.sort(order[~(same_row)])
         return ValidatedRows(rows.take(changed[changed >= known]), batch.rejected)
 
 
-def _as_before(rows: pa.Table, columns: Iterable[str]) -> npt.NDArray[np.bool_]:
-    """Return which rows have the same values in these columns as the row before."""
+def as_before(rows: pa.Table, columns: Iterable[str]) -> npt.NDArray[np.bool_]:
+    """Return which rows have the same values in these columns as the row before, as PostgreSQL compares them."""
     before, after = rows.slice(0, max(rows.num_rows - 1, 0)), rows.slice(1)
     same = reduce(pc.and_, (_same(before.column(name), after.column(name)) for name in columns))
     return np.append([False] * bool(rows.num_rows), same.to_numpy()).astype(bool)
 
 
 def _same(values: pa.ChunkedArray, others: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.coalesce(pc.equal(values, others), pc.and_(pc.is_null(values), pc.is_null(others)))
+    same = pc.coalesce(pc.equal(values, others), pc.and_(pc.is_null(values), pc.is_null(others)))
+    if pa.types.is_floating(values.type):
+        both_nan = pc.and_(pc.is_nan(values), pc.is_nan(others))
+        return pc.or_(same, pc.fill_null(both_nan, False))
+    return same

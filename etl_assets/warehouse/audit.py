@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from etl_assets.adapters.postgres import Connection, column_list, join_condition, quote_identifier, transaction
 from etl_assets.catalog.stages import WAREHOUSE
-from etl_assets.schema.columns import CAPTURED_AT
+from etl_assets.schema.columns import CAPTURED_AT, DELETED
 from etl_assets.schema.table import Catalog
 from etl_assets.transformation.star_table import StarTable
 from etl_assets.warehouse.ddl import stored_tables
 from etl_assets.warehouse.quarantine import outstanding
-from etl_assets.warehouse.relations import DELETED, current, relation
+from etl_assets.warehouse.relations import current, relation
 
 _NEWEST_ROWS = 1_000
 

@@ -8,7 +8,7 @@ from pg8000.native import literal
 from etl_assets.adapters.postgres import Connection, column_list, quote_identifier
 from etl_assets.adapters.schema_drift import schema_drift
 from etl_assets.catalog.stages import WAREHOUSE
-from etl_assets.schema.columns import CAPTURED_AT, description_of
+from etl_assets.schema.columns import CAPTURED_AT, DELETED, VALID_FROM, VALID_TO, description_of
 from etl_assets.schema.errors import PermanentError
 from etl_assets.schema.types import sql_type
 from etl_assets.transformation.star_table import StarTable
@@ -16,12 +16,9 @@ from etl_assets.warehouse.relations import (
     ANALYST,
     AS_OF,
     AS_OF_SETTING,
-    DELETED,
     LOADS,
     MOMENT,
     TABLES,
-    VALID_FROM,
-    VALID_TO,
     as_of,
     is_ours,
     live_name,

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 
 from etl_assets.catalog.stages import WAREHOUSE
+from etl_assets.schema.columns import DELETED, VALID_FROM, VALID_TO
 from etl_assets.schema.table import Catalog
 from etl_assets.schema.types import sql_type
 from etl_assets.totesys import TOTESYS_TABLES
 from etl_assets.transformation import STAR_TABLES
 from etl_assets.transformation.star_table import ColumnOf, StarTable, source_lineage, with_descriptions
 from etl_assets.warehouse.ddl import comments
-from etl_assets.warehouse.relations import ANALYST, AS_OF, AS_OF_SETTING, DELETED, VALID_FROM, VALID_TO, as_of
+from etl_assets.warehouse.relations import ANALYST, AS_OF, AS_OF_SETTING, as_of
 
 _MAX_ORIGINS = 4
 

@@ -10,11 +10,11 @@ from functools import partial
 from pg8000.native import literal
 
 from etl_assets.adapters.postgres import column_list, join_condition, quote_identifier
-from etl_assets.schema.columns import CAPTURED_AT
+from etl_assets.schema.columns import CAPTURED_AT, DELETED
 from etl_assets.schema.types import sql_type
 from etl_assets.transformation.star_table import StarTable
 from etl_assets.warehouse.ddl import stored_columns
-from etl_assets.warehouse.relations import DELETED, relation
+from etl_assets.warehouse.relations import relation
 
 HELD = "held"
 """The column of staged versions that are not loaded: a foreign key of theirs does not resolve yet."""

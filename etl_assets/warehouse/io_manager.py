@@ -12,11 +12,11 @@ from etl_assets.adapters.postgres import UNDEFINED_TABLE, Connection, StatementR
 from etl_assets.catalog.io_manager import IOManagerError, RowsIOManager
 from etl_assets.catalog.stages import WAREHOUSE
 from etl_assets.ingestion.csv_files import parse_csv, whole_rows
-from etl_assets.schema.columns import CAPTURED_AT_TYPE
+from etl_assets.schema.columns import CAPTURED_AT_TYPE, VALID_FROM, VALID_TO
 from etl_assets.schema.rows import Rows
 from etl_assets.schema.table import Catalog
 from etl_assets.transformation.star_table import StarTable
-from etl_assets.warehouse.relations import VALID_FROM, VALID_TO, current, history, relation
+from etl_assets.warehouse.relations import current, history, relation
 
 
 @dataclass(frozen=True, kw_only=True)

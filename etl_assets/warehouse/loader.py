@@ -19,9 +19,10 @@ from etl_assets.adapters import postgres
 from etl_assets.adapters.object_store import Bucket
 from etl_assets.adapters.postgres import Connection, StatementRefusedError, column_list, join_condition
 from etl_assets.ingestion.manifest import Capture
-from etl_assets.ingestion.present_keys import FIRST_AT, LAST_AT, has_keys, read_present_keys
+from etl_assets.ingestion.present_keys import FIRST_AT, LAST_AT, read_present_keys
 from etl_assets.schema.columns import CAPTURED_AT, CAPTURED_AT_TYPE
 from etl_assets.schema.table import Catalog, Table, referenced_first
+from etl_assets.transformation.complete_captures import can_lose_rows, captured_key, has_list
 from etl_assets.transformation.parquet_files import StarFile
 from etl_assets.transformation.star_table import StarTable
 from etl_assets.warehouse import history, quarantine
@@ -243,10 +244,7 @@ class _TableLoader:
 
     @cached_property
     def _keys(self) -> history.RowKeys:
-        key, columns = self.star.source_key(self.source.columns.names), self.star.columns
-        types = [self.source.columns.field(name).type for name in key or ()]
-        is_taken = types == [columns.field(name).type for name in self.star.primary_key]
-        return history.RowKeys(self.star, key if is_taken else None)
+        return history.RowKeys(self.star, captured_key(self.star, self.source))
 
     @property
     def is_empty(self) -> bool:
@@ -275,7 +273,7 @@ class _TableLoader:
         rows.has_rejected |= quarantine.has_rows(connection, REJECTED, star)
         if self.has_pending:
             quarantine.restage_pending(connection, star)
-        if (full or lists) and self._can_lose_rows and has_earlier:
+        if (full or lists) and can_lose_rows(self.star, self.source) and has_earlier:
             self._stage_tombstones(full, lists)
         if self.input.replaces and not self.is_created:
             self._replace()
@@ -332,10 +330,8 @@ class _TableLoader:
         }
 
     def _lists(self) -> dict[datetime, int]:
-        """Return the numbers of the lists of keys that captures have, by time; none if the table has another key."""
-        if {*(self._keys.source_key or ())} != {*self.source.primary_key}:
-            return {}
-        captures = (capture for capture in self.input.captures if has_keys(capture, self.source))
+        """Return the numbers of the lists of keys that captures have, by time."""
+        captures = (capture for capture in self.input.captures if has_list(self.star, self.source, capture))
         return {capture.captured_at: number for number, capture in enumerate(captures)}
 
     def _stage_tombstones(self, full: Sequence[datetime], lists: Mapping[datetime, int]) -> None:
@@ -369,11 +365,6 @@ class _TableLoader:
     def _known(self) -> dict[str, bool]:
         """What is known of the staged versions and those before them, as the SQL over them takes it."""
         return {"is_empty": self.is_empty, "one_capture": self._is_one_capture, "restaged": self.has_pending}
-
-    @property
-    def _can_lose_rows(self) -> bool:
-        """Whether a row that a full capture does not have is gone. A calendar day, for one, is not at the source."""
-        return self.star.keeps_every_version or not self.is_derived
 
     def _merge(self) -> None:
         """Merge the staged versions that are new.

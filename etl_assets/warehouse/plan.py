@@ -16,7 +16,7 @@ import pyarrow as pa
 from pg8000.native import literal
 
 from etl_assets.adapters.postgres import Connection, DatabaseUnavailableError, quote_identifier
-from etl_assets.schema.columns import CAPTURED_AT, earlier_name
+from etl_assets.schema.columns import CAPTURED_AT, VALID_FROM, VALID_TO, earlier_name
 from etl_assets.schema.errors import PermanentError
 from etl_assets.schema.types import is_wider, sql_type
 from etl_assets.transformation.star_table import StarTable
@@ -30,7 +30,7 @@ from etl_assets.warehouse.ddl import (
     table_statement,
 )
 from etl_assets.warehouse.live import Dependent, LiveColumn, LiveConstraint, LiveWarehouse
-from etl_assets.warehouse.relations import VALID_FROM, VALID_TO, qualified, relation
+from etl_assets.warehouse.relations import qualified, relation
 from etl_assets.warehouse.views import (
     as_was_columns,
     as_was_joins,

@@ -22,7 +22,7 @@ from etl_assets.adapters.postgres import (
     quote_identifier,
     savepoint,
 )
-from etl_assets.schema.columns import CAPTURED_AT
+from etl_assets.schema.columns import CAPTURED_AT, DELETED
 from etl_assets.transformation.star_table import StarTable
 from etl_assets.warehouse.ddl import stored_columns
 from etl_assets.warehouse.history import (
@@ -41,7 +41,7 @@ from etl_assets.warehouse.history import (
     staged_rejected,
     surplus,
 )
-from etl_assets.warehouse.relations import DELETED, PENDING, REJECTED, relation
+from etl_assets.warehouse.relations import PENDING, REJECTED, relation
 
 _STAGED_COLUMNS = (CAPTURED_AT, "table", "key", "column", "value", "reason", "row", "position", "refused")
 

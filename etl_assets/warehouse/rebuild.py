@@ -18,8 +18,8 @@ from etl_assets.ingestion.manifest import Capture, list_after, read_captures
 from etl_assets.schema.errors import PermanentError
 from etl_assets.schema.rows import Rows
 from etl_assets.schema.table import Catalog, Table
-from etl_assets.transformation.parquet_files import StarRows, write_star
-from etl_assets.transformation.star_table import StarTable
+from etl_assets.transformation.parquet_files import REBUILDS_FOLDER, StarRows, write_star
+from etl_assets.transformation.star_table import StarTable, UnknownTableError
 from etl_assets.transformation.transform import TransformStats, transform_captures
 from etl_assets.warehouse.ddl import create_bookkeeping, stored_tables
 from etl_assets.warehouse.ledger import forget_rules, loaded_captures, outdated_tables, record_rules
@@ -28,19 +28,9 @@ from etl_assets.warehouse.plan import Kind, Phase, apply, as_text, plan
 from etl_assets.warehouse.relations import relation
 from etl_assets.warehouse.staging import StagedRows
 
-FOLDER = "rebuilds"
-"""Where the files of rebuilds lie in the transformation bucket: a folder per star table, a file per rebuild."""
-
 _LOG = logging.getLogger(__name__)
 _WORK_MEM = "128MB"
 _ROWS_PER_SECOND = 20_000  # roughly: docs/performance.md
-
-
-class UnknownTableError(PermanentError):
-    """There is no star table of a name."""
-
-    def __init__(self, name: str, stars: Iterable[str]) -> None:
-        super().__init__(f"{name} is no star table: the star tables are {', '.join(sorted(stars))}")
 
 
 class HistoryIncompleteError(PermanentError):
@@ -221,7 +211,7 @@ class _Files:
 
         rule, only_changed = self._rules[star.name], self._needs_only_changed(star, inputs)
         batches = transform_captures(star, inputs, captures, observe, rule=rule, only_changed=only_changed)
-        file = write_star(self._stores.transformation, f"{FOLDER}/{star.name}", None, batches)
+        file = write_star(self._stores.transformation, f"{REBUILDS_FOLDER}/{star.name}", None, batches)
         if lost := sum(differences):
             raise RowsLostError(star, lost)
         self._captures[star.name] = frozenset(capture.id for capture in captures)
@@ -243,7 +233,7 @@ class _Files:
     def _rows(self, star: StarTable) -> StarRows:
         return StarRows(
             asset=f"{TRANSFORMATION}/{star.name}",
-            folder=f"{FOLDER}/{star.name}",
+            folder=f"{REBUILDS_FOLDER}/{star.name}",
             table=star,
             open_bucket=lambda: self._stores.transformation,
         )

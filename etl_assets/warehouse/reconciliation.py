@@ -27,13 +27,13 @@ from etl_assets.catalog.stages import INGESTION
 from etl_assets.ingestion.checksums import rows_and_checksum
 from etl_assets.ingestion.csv_files import CapturedRows, ColumnNotCapturedError, CorruptObjectError
 from etl_assets.ingestion.manifest import Capture, SourceChecksum
-from etl_assets.schema.columns import CAPTURED_AT, MASK, is_personal
+from etl_assets.schema.columns import CAPTURED_AT, DELETED, MASK, is_personal
 from etl_assets.schema.table import Catalog, SharedColumns
 from etl_assets.schema.types import sql_type
 from etl_assets.transformation.star_table import StarTable, shared_columns
 from etl_assets.warehouse.history import key_json, staged_rejected
 from etl_assets.warehouse.ledger import count_repaired, exists
-from etl_assets.warehouse.relations import DELETED, PENDING, RECONCILIATIONS, relation
+from etl_assets.warehouse.relations import PENDING, RECONCILIATIONS, relation
 
 _MAX_KEYS = 20
 _COLUMNS = (

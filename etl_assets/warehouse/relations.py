@@ -18,9 +18,6 @@ MOMENT = f"{AS_OF}.moment"
 ANALYST = "analyst"
 """The read-only role. It cannot log in: database users are made members of it."""
 
-DELETED = "deleted"
-VALID_FROM, VALID_TO = "valid_from", "valid_to"
-
 LOADS, REJECTED, PENDING, TABLES, RECONCILIATIONS = (
     f"{WAREHOUSE}.{name}" for name in ("loads", "rejected", "pending", "tables", "reconciliations")
 )

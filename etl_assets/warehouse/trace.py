@@ -23,16 +23,16 @@ from etl_assets.adapters.postgres import (
 from etl_assets.catalog.stages import INGESTION, TRANSFORMATION
 from etl_assets.ingestion.csv_lines import find_line
 from etl_assets.ingestion.manifest import Capture, latest, list_after, read_captures
-from etl_assets.schema.columns import CAPTURED_AT, MASK, is_personal
+from etl_assets.schema.columns import CAPTURED_AT, DELETED, MASK, is_personal
 from etl_assets.schema.errors import PermanentError
 from etl_assets.schema.table import Catalog, Table
 from etl_assets.schema.types import sql_type
 from etl_assets.schema.validation import ValidatedRows
-from etl_assets.transformation.parquet_files import NotMaterializedError, NotTransformedError, StarRows
-from etl_assets.transformation.star_table import StarTable
+from etl_assets.transformation.parquet_files import REBUILDS_FOLDER, NotMaterializedError, NotTransformedError, StarRows
+from etl_assets.transformation.star_table import StarTable, UnknownTableError
 from etl_assets.warehouse.ledger import latest_loaded, rules_of_tables
-from etl_assets.warehouse.rebuild import FOLDER, Stores, UnknownTableError
-from etl_assets.warehouse.relations import DELETED, LOADS, PENDING, REJECTED, relation
+from etl_assets.warehouse.rebuild import Stores
+from etl_assets.warehouse.relations import LOADS, PENDING, REJECTED, relation
 from etl_assets.warehouse.source_row import SourceRow, joined_key
 
 _WIDTH = 118
@@ -385,7 +385,7 @@ class _Tracer:
         """
         name = self.star.name
         other = Place(name, problem="in no Parquet object")
-        for folder, partition in ((name, capture.partition), (f"{FOLDER}/{name}", None)):
+        for folder, partition in ((name, capture.partition), (f"{REBUILDS_FOLDER}/{name}", None)):
             rows = StarRows(
                 asset=f"{TRANSFORMATION}/{name}",
                 folder=folder,

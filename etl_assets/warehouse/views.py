@@ -8,9 +8,9 @@ from enum import Enum, auto
 from pg8000.native import literal
 
 from etl_assets.adapters.postgres import column_list, quote_identifier
-from etl_assets.schema.columns import CAPTURED_AT
+from etl_assets.schema.columns import CAPTURED_AT, DELETED, VALID_FROM, VALID_TO
 from etl_assets.transformation.star_table import StarTable
-from etl_assets.warehouse.relations import DELETED, MOMENT, TABLES, VALID_FROM, VALID_TO, as_of, qualified, relation
+from etl_assets.warehouse.relations import MOMENT, TABLES, as_of, qualified, relation
 
 
 class _Shape(Enum):

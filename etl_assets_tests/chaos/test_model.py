@@ -17,9 +17,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from etl_assets.adapters.object_store import Bucket
 from etl_assets.adapters.postgres import connect
 from etl_assets.ingestion.manifest import list_partition
+from etl_assets.lake import Lake
 from etl_assets.simulator.postgres import Server
 from etl_assets_tests.chaos import SEED
-from etl_assets_tests.harness import new_database
+from etl_assets_tests.harness import assert_lake_equals_warehouse, new_database
 from etl_assets_tests.pipeline import Pipeline
 
 pytestmark = pytest.mark.chaos
@@ -398,7 +399,9 @@ class Machine(RuleBasedStateMachine):
         assert self.warehouse("SELECT * FROM warehouse.pending") == []
         for time in self.times:
             self.assert_as_of(time)
+        self.assert_lake_is_the_same()
         self.assert_rebuild_changes_nothing()
+        self.assert_lake_is_the_same()
         self.opened.close()
 
     def warehouse(self, sql: str) -> list[tuple[Any, ...]]:
@@ -476,6 +479,12 @@ class Machine(RuleBasedStateMachine):
             FROM as_of.fact_sales_order_as_was"""
         assert shown(seen) == sorted(as_was, key=repr)
         self.counts["moments"] += 1
+
+    def assert_lake_is_the_same(self) -> None:
+        """Assert that the files show what the warehouse shows."""
+        self.warehouse("RESET etl_assets.as_of")
+        files = Lake(ingestion=self.pipeline.ingestion, transformation=self.pipeline.transformation)
+        assert_lake_equals_warehouse(files, self.warehouse)
 
     def assert_rebuild_changes_nothing(self) -> None:
         """Assert that a rebuild, which loads all captures at once, gives what loading one by one gave."""

@@ -10,6 +10,7 @@ from time import monotonic, sleep
 import pytest
 
 from etl_assets.adapters.postgres import connect
+from etl_assets.lake import Lake
 from etl_assets.transformation import STAR_TABLES
 from etl_assets_tests.chaos import SEED, processes
 from etl_assets_tests.chaos.history import (
@@ -22,7 +23,7 @@ from etl_assets_tests.chaos.history import (
 )
 from etl_assets_tests.chaos.writers import Writer
 from etl_assets_tests.expected import CURRENT_STATE
-from etl_assets_tests.harness import Platform, current_rows
+from etl_assets_tests.harness import Platform, assert_lake_equals_warehouse, current_rows
 from etl_assets_tests.pipeline import STAR
 
 pytestmark = pytest.mark.chaos
@@ -74,6 +75,7 @@ def test_concurrent_writers_and_killed_runs_lose_and_duplicate_nothing(
     assert_foreign_keys_resolve(platform)
     assert platform.warehouse("SELECT * FROM warehouse.rejected") == []
     assert platform.warehouse("SELECT * FROM warehouse.pending") == []
+    assert_lake_equals_warehouse(Lake(), platform.warehouse)
     found, found_in_dimensions = count_deletions_found_by_keys(platform)
     [[written, deleted, truncated]] = platform.totesys(
         """SELECT count(*), count(*) FILTER (WHERE version IS NULL),

@@ -53,17 +53,21 @@ def test_a_partition_that_is_not_transformed_is_named(platform: Platform) -> Non
 
 def test_the_latest_file_with_all_requested_captures_is_read(bucket_url: str) -> None:
     bucket, partition, currency = Bucket(bucket_url), "2024-08-14-14:15", STAR["dim_currency"]
+    a, b, c, d = (f"{partition}/2024-08-14_14.{minute}.00.000000" for minute in (15, 16, 17, 18))
     empty = ValidatedRows(currency.captured_columns.empty_table(), REJECTED.empty_table())
-    for captures in (["a", "b"], ["a", "b", "c"], ["a"]):
+    for captures in ([a, b], [a, b, c], [a]):
         star = StarBatches(currency.captured_columns, frozenset(captures), [empty])
         write_star(bucket, currency.name, partition, star)
     rows = star_input(bucket, currency, partition)
-    for requested, captures_of_file in ((set(), {"a"}), ({"a"}, {"a"}), ({"a", "b"}, {"a", "b", "c"})):
+    for requested, captures_of_file in ((set(), {a}), ({a}, {a}), ({a, b}, {a, b, c})):
         with rows.open(partition, requested) as file:
             assert file.captures == captures_of_file
+            metadata = file.rows.metadata.metadata
+            assert metadata[b"first_captured_at"] == b"2024-08-14T14:15:00.000000"
+            assert metadata[b"last_captured_at"] == f"2024-08-14T14:{14 + len(file.captures)}:00.000000".encode()
     with (
-        pytest.raises(NotTransformedError, match="dim_currency of partition 2024-08-14-14:15 lacks the captures d"),
-        rows.open(partition, {"a", "d"}),
+        pytest.raises(NotTransformedError, match=f"dim_currency of partition {partition} lacks the captures {d}"),
+        rows.open(partition, {a, d}),
     ):
         pass
 

@@ -179,8 +179,9 @@ def test_batches_are_transformed_to_the_same_rows_as_a_whole(bucket_url: str) ->
         stats.observe(batch, results[-1])
     whole = transform(star, {"sales_order": ValidatedRows(orders, none)})
     bucket, partition = Bucket(bucket_url), "2024-08-22-12:00"
-    write_star(bucket, star.name, partition, StarBatches(star.captured_columns, frozenset({"a"}), results))
-    with star_input(bucket, star, partition).open(partition, {"a"}) as file:
+    id_ = f"{partition}/2024-08-22_12.00.00.000000"
+    write_star(bucket, star.name, partition, StarBatches(star.captured_columns, frozenset({id_}), results))
+    with star_input(bucket, star, partition).open(partition, {id_}) as file:
         assert file.rows.read(use_threads=False).equals(whole.rows)
         assert file.rejected.equals(whole.rejected)
     assert (stats.rows, stats.input_rows, stats.rejected_rows, len(stats.first_rows)) == (7, 9, 2, 5)

@@ -16,10 +16,10 @@ import pytest
 from etl_assets.schema.columns import columns, missing_as, optional, renamed_from
 from etl_assets.schema.table import Table
 from etl_assets.simulator.postgres import Server
-from etl_assets.transformation.star_table import ColumnOf, StarTable, star_table
+from etl_assets.transformation.star_table import ColumnOf, StarTable, UnknownTableError, star_table
 from etl_assets.warehouse.loader import OutdatedFileError
 from etl_assets.warehouse.plan import EvolutionBlockedError
-from etl_assets.warehouse.rebuild import HistoryIncompleteError, RowsLostError, UnknownTableError
+from etl_assets.warehouse.rebuild import HistoryIncompleteError, RowsLostError
 from etl_assets_tests.changed_rules import IN_CAPITALS, PLACES, WITH_TOTAL
 from etl_assets_tests.harness import Platform, failed_counts, make_history, new_database, unique_numbers
 from etl_assets_tests.pipeline import SOURCE, STAR
