@@ -11,5 +11,6 @@ warehouse        loads the stars into PostgreSQL, with the history of every fact
 reports          answers queries on the warehouse, with charts, on one HTML page; shows the state of the platform
 automation       jobs, schedules, sensors, alerts
 definitions      what Dagster loads
+preflight        whether everything that these need is reached, and allowed
 simulator        a simulated source, and the demo
 """

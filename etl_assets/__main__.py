@@ -1,6 +1,7 @@
 """The command line: `python -m etl_assets --help`."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -11,6 +12,11 @@ from etl_assets.adapters.object_store import Bucket
 from etl_assets.adapters.postgres import DatabaseUnavailableError, connect, transaction
 from etl_assets.adapters.resources import DatabaseResource
 from etl_assets.adapters.settings import Variable, open_bucket, required
+from etl_assets.catalog.stages import INGESTION, TRANSFORMATION
+from etl_assets.preflight.buckets import check_bucket
+from etl_assets.preflight.checks import Preflight
+from etl_assets.preflight.databases import check_source, check_warehouse
+from etl_assets.preflight.services import check_dagster, check_metrics, check_topic, check_variables, check_versions
 from etl_assets.reports import status
 from etl_assets.reports.report import load_reports
 from etl_assets.schema.errors import PermanentError
@@ -32,6 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     command.add_argument("--json", action="store_true", help="machine-readable, times in UTC")
     command.set_defaults(run=_print_status)
+    command = commands.add_parser(
+        "check", help="check that everything is reached and every right held; exit with 1 if not"
+    )
+    command.add_argument("--json", action="store_true", help="machine-readable")
+    command.add_argument("--publish", action="store_true", help="also send a test message and a test metric")
+    command.add_argument("--without-dagster", action="store_true", help="leave out Dagster's storage")
+    command.set_defaults(run=_print_checks)
     command = commands.add_parser(
         "plan", help="show how the warehouse differs from its declaration; nothing is changed"
     )
@@ -61,6 +74,27 @@ def _print_status(options: argparse.Namespace) -> None:
     )
     print(state.to_json() if options.json else status.as_text(state))
     sys.exit(bool(state.errors))
+
+
+def _print_checks(options: argparse.Namespace) -> None:
+    catalog = with_descriptions(Catalog(TOTESYS_TABLES, STAR_TABLES))
+    source, warehouse = (
+        DatabaseResource(variable=variable)
+        for variable in (Variable.TOTESYS_DATABASE_URL, Variable.WAREHOUSE_DATABASE_URL)
+    )
+    made = Preflight()
+    check_variables(made, os.environ)
+    check_source(made, source.connect, catalog.sources)
+    check_warehouse(made, warehouse.connect, catalog, rule_versions(catalog))
+    for stage, variable in ((INGESTION, Variable.INGESTION_URL), (TRANSFORMATION, Variable.TRANSFORMATION_URL)):
+        check_bucket(made, stage, partial(open_bucket, variable))
+    check_topic(made, publish=options.publish)
+    check_metrics(made, publish=options.publish)
+    if not options.without_dagster:
+        check_dagster(made)
+    check_versions(made)
+    print(made.as_json() if options.json else made.as_text())
+    sys.exit(made.failed)
 
 
 def _print_plan(options: argparse.Namespace) -> None:  # noqa: ARG001 (it has none)

@@ -1,4 +1,4 @@
-"""The 11 tables of totesys, the operational database, as data. A row is the current state of an entity.
+"""The tables of totesys, the operational database, as data. A row is the current state of an entity.
 
 To add a table, add an entry here and nowhere else.
 """

@@ -13,7 +13,7 @@ from etl_assets.adapters.postgres import Connection, connect
 from etl_assets.simulator import postgres
 from etl_assets.simulator.activity import Totesys, create_schema
 from etl_assets_tests.chaos import SEED
-from etl_assets_tests.harness import Platform, new_database, unique_numbers
+from etl_assets_tests.harness import Platform, fill_empty_tables, new_database, unique_numbers
 
 _REGION = "eu-west-2"
 _FIGURE = "figure: "
@@ -69,6 +69,7 @@ def busy_totesys(server: postgres.Server, empty_totesys: str) -> str:
     """The name of a database with a month of totesys."""
     with connect(server.create_database("busy_totesys", empty_totesys)) as connection:
         Totesys(connection, seed=1).generate_history(date(2024, 7, 22), date(2024, 8, 22))
+        fill_empty_tables(connection)
     return "busy_totesys"
 
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import dagster as dg
@@ -12,18 +13,19 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from etl_assets.adapters.object_store import Bucket
+from etl_assets.adapters.postgres import connect
 from etl_assets.adapters.settings import EnvironmentVariableError, Settings
 from etl_assets.catalog.stages import INGESTION, REPORTS, TOTESYS, TRANSFORMATION, WAREHOUSE
 from etl_assets.definitions import definitions, defs
 from etl_assets.reports.assets import report_assets
 from etl_assets.reports.report import load_reports, parse
-from etl_assets.schema.columns import columns
+from etl_assets.schema.columns import CAPTURED_AT, MONEY, columns, enum, optional
 from etl_assets.schema.table import Table
+from etl_assets.simulator.activity import create_missing_tables
 from etl_assets.transformation import STAR_TABLES
 from etl_assets.transformation.star_table import StarTable, star_table
 from etl_assets_tests.harness import ROOT, Platform, current_rows, failure
-from etl_assets_tests.pipeline import SOURCE, STAR, read_captured
+from etl_assets_tests.pipeline import SOURCE, STAR
 
 STAGES = [TOTESYS, INGESTION, TRANSFORMATION, WAREHOUSE, REPORTS]
 
@@ -48,23 +50,47 @@ def test_every_declared_table_is_an_asset_of_each_stage() -> None:
     }
 
 
-def test_a_twelfth_source_table_is_one_declaration(platform: Platform) -> None:
-    assert len(SOURCE) == 11
-    colour = Table(
-        name="colour",
-        description="Colours of bags.",
-        primary_key=("colour_id",),
-        columns=columns(colour_id=pa.int32(), colour_name=pa.string()),
-    )
-    extended = platform.declaring(colour)
-    assert specs(extended.definitions).keys() - specs(defs).keys() == {"totesys/colour", "ingestion/colour"}
-    assert check_names(extended.definitions, "ingestion/colour") == check_names(defs, "ingestion/design") != set()
-    assert columns_with_lineage(specs(extended.definitions)["ingestion/colour"]) == {"colour_id", "colour_name"}
-    extended.totesys("CREATE TABLE colour (colour_id integer PRIMARY KEY, colour_name text NOT NULL)")
-    extended.totesys("INSERT INTO colour VALUES (1, 'navy')")
-    assert extended.run().success
-    captured = read_captured(Bucket(extended.ingestion_url), colour, extended.partition)
-    assert captured.rows.column("colour_name").to_pylist() == ["navy"]
+COMPLAINT = Table(
+    name="complaint",
+    description="Complaints about payments, and what was paid back.",
+    primary_key=("complaint_id",),
+    columns=columns(
+        complaint_id=pa.int32(),
+        payment_id=pa.int32(),
+        amount=MONEY,
+        reason=enum("DAMAGED", "LATE"),
+        resolved_at=optional(pa.timestamp("ms")),
+    ),
+    foreign_keys={"payment_id": "payment"},
+)
+
+
+@star_table(
+    record_id="complaint_record_id",
+    primary_key=("complaint_id",),
+    columns=columns(complaint_id=pa.int32(), currency_id=pa.int32(), amount=MONEY, reason=pa.string()),
+    foreign_keys={"currency_id": "dim_currency"},
+)
+def fact_complaint(complaint: pd.DataFrame, payment: pd.DataFrame) -> pd.DataFrame:
+    """Complaints, each in the currency of its payment."""
+    return complaint.merge(payment, how="left", on=["payment_id", CAPTURED_AT], validate="m:1")
+
+
+def test_a_twelfth_source_table_is_one_declaration_and_the_simulator_has_it(platform: Platform) -> None:
+    extended = platform.declaring(COMPLAINT, fact_complaint)
+    assert specs(extended.definitions).keys() - specs(defs).keys() == {
+        *(f"{stage}/complaint" for stage in (TOTESYS, INGESTION)),
+        *(f"{stage}/fact_complaint" for stage in (TRANSFORMATION, WAREHOUSE)),
+    }
+    assert check_names(extended.definitions, "ingestion/complaint") == check_names(defs, "ingestion/design") != set()
+    assert columns_with_lineage(specs(extended.definitions)["ingestion/complaint"]) == {*COMPLAINT.columns.names}
+    with connect(platform.totesys_url) as connection:
+        for _ in range(2):  # the second time, it is there
+            create_missing_tables(connection, [*SOURCE.values(), COMPLAINT])
+        connection.run("INSERT INTO complaint VALUES (1, 1, 9.99, 'LATE', NULL)")
+        [[currency]] = connection.run("SELECT currency_id FROM payment WHERE payment_id = 1")
+    extended.refresh()
+    assert current_rows(extended, fact_complaint) == [[1, currency, Decimal("9.99"), "LATE"]]
 
 
 @star_table(primary_key=("design_name",), columns=columns(design_name=pa.string()))

@@ -1,7 +1,8 @@
 """CloudWatch metrics of each load. The alarm on missing metrics works even when Dagster is down."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import boto3
 import dagster as dg
@@ -25,12 +26,19 @@ def publish_load(context: dg.AssetExecutionContext | dg.OpExecutionContext, ages
     if not namespace:
         return
     try:
-        boto3.client("cloudwatch", config=_CONFIG).put_metric_data(
-            Namespace=namespace,
-            MetricData=[
-                *({"MetricName": SECONDS_FROM_CAPTURE_TO_LOAD, "Value": age, "Unit": "Seconds"} for age in ages),
-                {"MetricName": ROWS_LOADED, "Value": rows, "Unit": "Count"},
-            ],
+        put(
+            namespace,
+            *({"MetricName": SECONDS_FROM_CAPTURE_TO_LOAD, "Value": age, "Unit": "Seconds"} for age in ages),
+            {"MetricName": ROWS_LOADED, "Value": rows, "Unit": "Count"},
         )
     except (BotoCoreError, ClientError) as error:
         context.log.warning(f"publishing the metrics of the load to CloudWatch failed: {error}")
+
+
+def put(namespace: str, *data: Mapping[str, Any]) -> None:
+    """Publish metrics.
+
+    Raises:
+        ClientError, BotoCoreError: CloudWatch does not accept them.
+    """
+    boto3.client("cloudwatch", config=_CONFIG).put_metric_data(Namespace=namespace, MetricData=data)

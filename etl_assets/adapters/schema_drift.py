@@ -1,11 +1,11 @@
 """Live PostgreSQL tables, compared with their declarations."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-from etl_assets.adapters.postgres import Connection
+from etl_assets.adapters.postgres import Connection, quote_identifier
 from etl_assets.schema.columns import enum_values
 from etl_assets.schema.errors import SchemaMismatchError
 from etl_assets.schema.types import arrow_type
@@ -75,13 +75,21 @@ def schema_drift(
         if table not in live:
             problems.append(f"table {table} is missing")
             continue
-        if table in unreadable:
-            problems.append(f"table {table} cannot be read: GRANT SELECT on it, and USAGE on schema {schema}")
         for column in declared:
             problems += live[table].get(column.name, _MISSING).problems(f"column {table}.{column.name}", column)
+    if closed := sorted(unreadable & expected.keys()):
+        problems.append(f"{', '.join(closed)} cannot be read: run {_grants(connection, schema, closed)}")
     if problems:
         raise SchemaMismatchError(where, problems)
     return {table: _drift(live[table], declared) for table, declared in expected.items()}
+
+
+def _grants(connection: Connection, schema: str, tables: Iterable[str]) -> str:
+    """Return the statements that let the user read tables of a schema."""
+    [[user]] = connection.run("SELECT quote_ident(current_user)")
+    place = quote_identifier(schema)
+    names = ", ".join(f"{place}.{quote_identifier(table)}" for table in tables)
+    return f"GRANT USAGE ON SCHEMA {place} TO {user}; GRANT SELECT ON {names} TO {user}"
 
 
 def _drift(live: Mapping[str, _LiveColumn], declared: pa.Schema) -> Drift:

@@ -125,6 +125,31 @@ def capture(
             sleep(_POLL_SECONDS)
 
 
+def rehearse(connection: Connection, tables: Sequence[Table]) -> Source:
+    """Begin a capture and read no rows. Return which server it is.
+
+    Raises:
+        StatementRefusedError: the source refuses what a capture begins with.
+        DatabaseUnavailableError: the source is down, or another capture is in progress.
+    """
+    server = _server(connection)
+    with transaction(connection, snapshot=True):
+        started = _start(connection, tables, server, {})
+    if not started:
+        raise DatabaseUnavailableError("another capture is in progress: check again when it has ended")
+    return started.source
+
+
+def schema_warnings(connection: Connection, tables: Sequence[Table]) -> list[str]:
+    """Return how the source differs harmlessly from its declaration.
+
+    Raises:
+        SchemaMismatchError: it differs in another way, or cannot be read; a capture would fail.
+    """
+    _, drift = matching_tables(connection, tables)
+    return [f"{table.name}: {warning}" for table in tables for warning in _warnings(drift[table.name], table, None)]
+
+
 @dataclass(frozen=True)
 class _Start:
     """Where a capture starts: the source's time (UTC, naive), and the server and its position.

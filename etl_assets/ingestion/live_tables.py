@@ -66,6 +66,17 @@ def live_tables(connection: Connection, schema: str, tables: Iterable[Table]) ->
     return live
 
 
+def tables_with_policies(connection: Connection, schema: str, tables: Iterable[Table]) -> list[str]:
+    """Return the declared tables of which a policy may hide rows from the user. A capture of them fails."""
+    rows = connection.run(
+        """SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+           WHERE n.nspname = :schema AND c.relname = ANY(:tables) AND row_security_active(c.oid) ORDER BY 1""",
+        schema=schema,
+        tables=[table.name for table in tables],
+    )
+    return [name for [name] in rows]
+
+
 def full_table_reasons(
     before: Mapping[str, LiveTable], now: Mapping[str, LiveTable], join_dependencies: Iterable[JoinDependency]
 ) -> dict[str, str]:

@@ -25,8 +25,8 @@ from etl_assets.warehouse.reconciliation import Reconciliation, latest_reconcili
 
 _Part = TypeVar("_Part")
 
-# An outage, a refusal, a malformed URL or a damaged manifest.
-_UNREADABLE = (DatabaseUnavailableError, PermanentError, BotoCoreError, ClientError, OSError, ValueError)
+UNREADABLE = (DatabaseUnavailableError, PermanentError, BotoCoreError, ClientError, OSError, ValueError)
+"""What a part of the platform raises that cannot be read: an outage, a refusal, a malformed URL, a damaged manifest."""
 
 
 @dataclass(frozen=True)
@@ -125,17 +125,17 @@ def read_status(
     def attempt(part: str, read: Callable[[], _Part]) -> _Part | None:
         try:
             return read()
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             errors[part] = " ".join(str(error).split())
             return None
 
     def read_source() -> None:
         with connect_source() as connection:
-            clocks[TOTESYS] = _clock(connection)
+            clocks[TOTESYS] = read_clock(connection)
 
     def read_warehouse() -> WarehouseStatus:
         with connect_warehouse() as connection:
-            clocks[WAREHOUSE] = _clock(connection)
+            clocks[WAREHOUSE] = read_clock(connection)
             return _warehouse(connection, star_tables)
 
     captures = attempt(INGESTION, lambda: _captures(open_bucket(), source_tables))
@@ -187,7 +187,8 @@ def _warehouse(connection: Connection, star_tables: Iterable[str]) -> WarehouseS
     return WarehouseStatus(loaded, tables)
 
 
-def _clock(connection: Connection) -> Clock:
+def read_clock(connection: Connection) -> Clock:
+    """Return the time of a database server."""
     before = _now()
     [[time]] = connection.run("SELECT clock_timestamp() AT TIME ZONE 'UTC'")
     asked = before + (_now() - before) / 2

@@ -10,7 +10,7 @@ from etl_assets.adapters.postgres import connect
 from etl_assets.adapters.settings import Variable, required
 from etl_assets.schema.errors import PermanentError
 from etl_assets.simulator import demo
-from etl_assets.simulator.activity import TRANSACTIONS_PER_DAY, Totesys, create_schema
+from etl_assets.simulator.activity import TRANSACTIONS_PER_DAY, Totesys, create_missing_tables, create_schema
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -54,6 +54,7 @@ def _past(start: date, end: date, seed: int, transactions_per_day: float) -> Non
 
 def _live(seed: int, transactions_per_day: float) -> None:
     with connect(required(Variable.TOTESYS_DATABASE_URL)) as connection:
+        create_missing_tables(connection)
         totesys = Totesys(connection, seed)
         day = _now().date()
         while True:

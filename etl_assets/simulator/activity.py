@@ -7,7 +7,7 @@ weekend, or on the day they are created, stay unpaid. About twice a week in each
 design, a row of any age is edited silently: one column changes, last_updated does not.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import partial
@@ -17,8 +17,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from pg8000.native import literal
 
-from etl_assets.adapters.postgres import Connection, csv_chunks, transaction
+from etl_assets.adapters.postgres import Connection, column_list, csv_chunks, quote_identifier, transaction
+from etl_assets.ingestion.changes import SOURCE_SCHEMA, relation
+from etl_assets.ingestion.live_tables import live_tables
+from etl_assets.schema.columns import enum_values
+from etl_assets.schema.table import Table
+from etl_assets.schema.types import sql_type
+from etl_assets.totesys import TOTESYS_TABLES
 
 TRANSACTIONS_PER_DAY = 31.0
 _SALES_SHARE = 0.71
@@ -63,8 +70,35 @@ _FOLDERS = ("/lib", "/usr/local/src", "/System", "/etc/periodic", "/media", "/lo
 
 
 def create_schema(connection: Connection) -> None:
-    """Create the tables of totesys, empty."""
+    """Create the tables of totesys, empty: those that it had, and those that are declared besides."""
     connection.run(files(__package__).joinpath("totesys.sql").read_text())
+    create_missing_tables(connection)
+
+
+def create_missing_tables(connection: Connection, tables: Iterable[Table] = TOTESYS_TABLES) -> None:
+    """Create the declared tables that the simulated totesys lacks: empty, without foreign keys, and so they remain."""
+    declared = {table.name: table for table in tables}
+    for name in declared.keys() - live_tables(connection, SOURCE_SCHEMA, declared.values()).keys():
+        connection.run("; ".join(_table_statements(declared[name])))
+
+
+def _table_statements(table: Table) -> list[str]:
+    """Return the statements that create the enums of a source table, and the table."""
+    enums = {
+        column.name: (relation(f"{table.name}_{column.name}"), values)
+        for column in table.columns
+        if (values := enum_values(column))
+    }
+    columns = [
+        f"{quote_identifier(column.name)} {enums[column.name][0] if column.name in enums else sql_type(column.type)}"
+        f"{'' if column.nullable else ' NOT NULL'}"
+        for column in table.columns
+    ]
+    key = f"PRIMARY KEY ({column_list(table.primary_key)})"
+    return [
+        *(f"CREATE TYPE {name} AS ENUM ({', '.join(map(literal, values))})" for name, values in enums.values()),
+        f"CREATE TABLE {relation(table.name)} ({', '.join([*columns, key])})",
+    ]
 
 
 class Event(NamedTuple):

@@ -394,16 +394,53 @@ def ungranted(connection: Connection) -> str | None:
     return None
 
 
-def _grant_to_analysts(connection: Connection, stars: Sequence[StarTable]) -> None:
-    """Grant the role `analyst` SELECT on the star tables, their views, `loads` and `reconciliations`, and no more.
+def closed_to_analysts(connection: Connection) -> str | None:
+    """Return why a load does not let analysts read the warehouse, and what to do; None if it does."""
+    if any(_analysts(connection)):
+        return ungranted(connection)
+    return f"the role {ANALYST} does not exist, and the user may not create it: run CREATE ROLE {ANALYST} NOLOGIN"
 
-    A user without the right to create roles grants nothing until someone has created the role.
-    """
+
+def _analysts(connection: Connection) -> tuple[bool, bool]:
+    """Return whether the role `analyst` exists, and whether the user may create roles."""
     [[exists, may_create]] = connection.run(
         """SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :role), rolcreaterole OR rolsuper
            FROM pg_roles WHERE rolname = current_user""",
         role=ANALYST,
     )
+    return exists, may_create
+
+
+def missing_grants(connection: Connection, stars: Sequence[StarTable]) -> list[str]:
+    """Return the statements that give the user what it lacks of the rights that loads and rebuilds need.
+
+    These are temporary tables, tables in the schemas of the warehouse that exist, and the ownership of what is there.
+    """
+    rows = connection.run(
+        f"""SELECT format('GRANT TEMPORARY ON DATABASE %I TO %I', current_database(), current_user)
+            WHERE NOT has_database_privilege(current_database(), 'TEMPORARY')
+            UNION ALL
+            SELECT format('GRANT USAGE, CREATE ON SCHEMA %I TO %I', nspname, current_user) FROM pg_namespace
+            WHERE nspname = ANY(:schemas)
+            AND NOT (has_schema_privilege(oid, 'USAGE') AND has_schema_privilege(oid, 'CREATE'))
+            UNION ALL
+            SELECT DISTINCT CASE WHEN owner.rolsuper
+                THEN format('ALTER TABLE %s OWNER TO %I', c.oid::regclass, current_user)
+                ELSE format('GRANT %I TO %I', owner.rolname, current_user) END
+            FROM pg_class c JOIN pg_roles owner ON owner.oid = c.relowner
+            WHERE {is_ours("c")} AND {live_name("c")} = ANY(:names) AND NOT pg_has_role(owner.oid, 'USAGE')""",
+        schemas=[WAREHOUSE, AS_OF],
+        names=[*_BOOKKEEPING, as_of("loads"), *(table.name for table in stored_tables(stars)), *view_names(stars)],
+    )
+    return [statement for [statement] in rows]
+
+
+def _grant_to_analysts(connection: Connection, stars: Sequence[StarTable]) -> None:
+    """Grant the role `analyst` SELECT on the star tables, their views, `loads` and `reconciliations`, and no more.
+
+    A user without the right to create roles grants nothing until someone has created the role.
+    """
+    exists, may_create = _analysts(connection)
     if ungranted(connection) or not (exists or may_create):
         return
     if not exists:

@@ -6,6 +6,7 @@ rows that are not there; merge the versions that are new; update the quarantine.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -150,6 +151,28 @@ def load(
             if captures and files[name].rule != rules[name]:
                 raise OutdatedFileError(name, captures[0].partition)
         return load_tables(connection, ingestion, catalog, rules, captures, inputs)
+
+
+class _RehearsedError(Exception):
+    """The end of a rehearsal, which rolls it back."""
+
+
+def rehearse(connection: Connection, catalog: Catalog[StarTable], rules: Mapping[str, str]) -> None:
+    """Begin a load without captures: create what is missing, and the tables for staging. All of it is rolled back.
+
+    Raises:
+        SchemaMissingError: the role may not create a schema.
+        SchemaMismatchError: a table of the warehouse does not match its declaration.
+        StatementRefusedError: the warehouse refuses a statement.
+        DatabaseUnavailableError: the warehouse is down, or a load in progress does not end.
+    """
+    stars = referenced_first(catalog.stars)
+    with suppress(_RehearsedError), postgres.transaction(connection):
+        lock(connection)
+        create_missing(connection, stars, unchecked={*outdated_tables(connection, rules)})
+        for star in stars:
+            StagedRows(connection, star)
+        raise _RehearsedError
 
 
 def load_tables(

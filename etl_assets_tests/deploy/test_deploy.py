@@ -51,6 +51,9 @@ FRESH: dict[str, list[str | None]] = {
     "describe-services": ["COMPLETED task:1"],
     "describe-task-definition": ["registry/totesys-etl:0123456789ab"],
     "output -json services": ['["code-server","daemon","webserver"]'],
+    "run-task": ["arn:aws:ecs:eu-west-2:1:task/totesys-etl-dev/0a1b"],
+    "get-log-events": ["failed  totesys tables  staff cannot be read\tok  warehouse load  can begin"],
+    "exitCode": ["0"],
     "_network$": ["awsvpcConfiguration={subnets=[subnet-1],securityGroups=[sg-1]}"],
     "warehouse_host_name$": ["warehouse.example.com"],
     "list-subscriptions-by-topic": ["data@example.org"],
@@ -127,6 +130,8 @@ def test_a_first_deployment_takes_every_step_in_order(machine: Machine) -> None:
         "describe-secret",
         "terraform/platform init",
         "terraform/platform apply.*-var image_tag=0123456789ab",
+        'run-task .*totesys-etl-dev-shell .*"python","-m","etl_assets","check"',
+        "wait tasks-stopped",
         "describe-services",
     )
     assert -1 not in order
@@ -266,6 +271,15 @@ def test_changes_that_are_not_committed_are_not_built(machine: Machine) -> None:
     machine.answers["status --porcelain"] = [" M etl_assets/totesys.py"]
     assert "commit first" in machine.run("dev").stderr
     assert machine.order("docker build") == [-1]
+
+
+def test_what_a_run_does_not_reach_is_shown_before_services_are_waited_for(machine: Machine) -> None:
+    machine.answers["exitCode"] = ["1"]
+    completed = machine.run("dev")
+    assert completed.returncode == 1
+    assert "failed  totesys tables  staff cannot be read\nok  warehouse load  can begin\n" in completed.stdout
+    assert "not reached, or not allowed" in completed.stderr
+    assert machine.order("--log-stream-name shell/run/0a1b", "describe-services")[1] == -1
 
 
 def test_a_first_deployment_that_failed_is_started_again(machine: Machine) -> None:

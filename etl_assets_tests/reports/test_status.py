@@ -17,11 +17,10 @@ from etl_assets.adapters.object_store import Bucket
 from etl_assets.catalog.stages import REPORT
 from etl_assets.ingestion.manifest import Capture, CapturedFile, Source, publish
 from etl_assets.simulator.postgres import Server
-from etl_assets.transformation.star_table import shared_columns
-from etl_assets_tests.harness import Platform, new_database
-from etl_assets_tests.pipeline import CATALOG, SOURCE, STAR
+from etl_assets_tests.harness import COPIED, Platform, new_database
+from etl_assets_tests.pipeline import SOURCE, STAR
 
-RECONCILED = {shared.star: shared.table for shared in shared_columns(CATALOG)}
+RECONCILED = {name: copied.table for name, copied in COPIED.items()}
 
 SECRET = "hunter2"
 DOWN = f"postgresql://etl:{SECRET}@127.0.0.1:1/etl"
