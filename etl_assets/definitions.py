@@ -27,7 +27,7 @@ from etl_assets.transformation import STAR_TABLES
 from etl_assets.transformation.assets import transformation_assets
 from etl_assets.transformation.io_manager import pickle_io_manager, transformation_io_manager
 from etl_assets.transformation.star_table import StarTable, join_dependencies, shared_columns, with_descriptions
-from etl_assets.warehouse.assets import warehouse_assets
+from etl_assets.warehouse.assets import rules_asset, warehouse_assets
 from etl_assets.warehouse.io_manager import warehouse_io_manager
 from etl_assets.warehouse.rebuild_job import rebuild_job
 
@@ -57,6 +57,7 @@ def definitions(
             *totesys_assets(source_tables),
             ingestion_assets(source_tables, join_dependencies(catalog), shared_columns(catalog), partitions),
             *transformation_assets(catalog, partitions),
+            rules_asset(catalog, partitions),
             warehouse_assets(catalog, partitions, freshness),
             report_assets(reports, malformed_reports, catalog.stars, source_tables),
         ]

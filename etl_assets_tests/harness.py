@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
@@ -49,6 +49,7 @@ from etl_assets.transformation import STAR_TABLES
 from etl_assets.transformation.star_table import StarTable, shared_columns, with_descriptions
 from etl_assets.warehouse.checks import LoadedTable, checks_of
 from etl_assets.warehouse.ddl import stored_columns, stored_tables
+from etl_assets.warehouse.history import count_rows
 from etl_assets.warehouse.rebuild import Rebuild
 from etl_assets_tests.expected import CURRENT_STATE, DIM_DATE
 from etl_assets_tests.pipeline import CATALOG, FACTS, SOURCE, Pipeline
@@ -259,6 +260,7 @@ class Platform:
             "loads": self._rows("loads", ["capture", "captured_at", "previous", "full_capture"]),
             "rejected": self._rows("rejected", ["*"]),
             "pending": self._rows("pending", ["*"]),
+            "table_rows": sorted(map(tuple, recorded_rows(self.warehouse).items())),
         }
 
     def _rows(self, table: str, columns: Iterable[str]) -> list[tuple[Any, ...]]:
@@ -300,7 +302,18 @@ def make_history(platform: Platform) -> None:
             if change != "full":
                 platform.totesys(change)
         platform.refresh(full_capture="full" in changes)
+        assert_rows_are_counted(platform.warehouse)
         platform.next_window()
+
+
+def assert_rows_are_counted(query: Callable[[str], Sequence[Sequence[Any]]]) -> None:
+    """Compare the recorded number of rows of each star table with the truth, by a function that queries a warehouse."""
+    assert recorded_rows(query) == {star.name: query(count_rows(star))[0][0] for star in STAR_TABLES}
+
+
+def recorded_rows(query: Callable[[str], Sequence[Sequence[Any]]]) -> dict[str, int]:
+    """Return the recorded number of rows of each star table, by a function that queries a warehouse."""
+    return dict(map(tuple, query("SELECT star_table, row_count FROM warehouse.tables WHERE row_count IS NOT NULL")))
 
 
 def current_rows(platform: Platform, star: StarTable, columns: Iterable[str] = ()) -> list[list[Any]]:

@@ -118,6 +118,7 @@ class Pipeline:
             opened = {
                 star.name: stack.enter_context(star_input(self.transformation, star, partition).open(partition, ids))
                 for star in self.catalog.stars
+                if captures
             }
             loaded = load(connection, self.ingestion, self.catalog, self.rules, captures, opened | dict(files or {}))
             audits = audit_tables(connection, self.catalog, loaded.up_to_date)

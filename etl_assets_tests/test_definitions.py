@@ -7,11 +7,14 @@ import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from time import time
+from typing import Any
 
 import dagster as dg
 import pandas as pd
 import pyarrow as pa
 import pytest
+from dagster._core.execution.asset_backfill import AssetBackfillData
 
 from etl_assets.adapters.postgres import connect
 from etl_assets.adapters.settings import EnvironmentVariableError, Settings
@@ -47,6 +50,7 @@ def test_every_declared_table_is_an_asset_of_each_stage() -> None:
     assert {name for name in specs(defs) if not name.startswith(REPORTS)} == {
         *(f"{stage}/{name}" for stage in (TOTESYS, INGESTION) for name in SOURCE),
         *(f"{stage}/{name}" for stage in (TRANSFORMATION, WAREHOUSE) for name in STAR),
+        "warehouse/rules",
     }
 
 
@@ -186,6 +190,16 @@ def test_every_asset_has_group_owner_kinds_description_and_columns() -> None:
         assert spec.key.path[0] == REPORTS or spec.metadata["dagster/column_schema"].columns
 
 
+def test_every_job_schedule_sensor_and_op_has_a_description() -> None:
+    repository = defs.get_repository_def()
+    own_jobs = [job for job in repository.get_all_jobs() if not job.name.startswith("__")]
+    ops = [node for job in own_jobs for node in job.graph.node_defs]
+    definitions: list[Any] = [*own_jobs, *ops, *repository.schedule_defs, *repository.sensor_defs]
+    for definition in definitions:
+        assert definition.description, definition.name
+        assert "Raises:" not in definition.description, definition.name
+
+
 def test_a_report_depends_on_the_tables_it_queries_and_the_page_on_all_reports() -> None:
     deps = {spec.key.path[-1]: {dep.asset_key.path[-1] for dep in spec.deps} for spec in defs.resolve_all_asset_specs()}
     assert deps["revenue_by_month"] == {"fact_sales_order", "dim_currency"}
@@ -264,6 +278,19 @@ def test_a_table_that_cannot_be_materialized_alone_is_refused_and_its_descriptio
     with pytest.raises(dg.DagsterInvalidSubsetError, match="does not support subsetting"):
         platform.run(asset)
     assert f"only: {reason}" in str(specs(platform.definitions)[asset].description)
+
+
+@pytest.mark.filterwarnings("ignore:Function `AssetSelection.sources`:DeprecationWarning")  # Dagster's own call
+@pytest.mark.parametrize("stages", [STAGES[2:4], STAGES[1:4], STAGES[1:]], ids=", ".join)
+def test_dagster_takes_a_range_of_several_stages_as_equal_for_all_tables_of_an_op(stages: list[str]) -> None:
+    graph = defs.resolve_asset_graph()
+    selected = [key for key in graph.executable_asset_keys if key.path[0] in stages]
+    windows = ["2026-11-01-00:00", "2026-11-01-00:30"]
+    with dg.DagsterInstance.ephemeral() as instance:
+        backfill = AssetBackfillData.from_asset_partitions(graph, windows, selected, instance, time(), False)
+    ranges = backfill.target_subset.partitions_subsets_by_asset_key
+    first, *others = (ranges[dg.AssetKey([WAREHOUSE, name])] for name in STAR)
+    assert not any(first != other for other in others)  # as Dagster compares them: != is not the opposite of ==
 
 
 def test_the_retry_of_an_interrupted_run_does_the_steps_that_were_skipped_too() -> None:

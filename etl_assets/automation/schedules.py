@@ -4,6 +4,7 @@ import dagster as dg
 
 from etl_assets.adapters.settings import EnvironmentVariableError, Settings, Variable
 from etl_assets.automation.jobs import is_etl_queued, request_current_partition
+from etl_assets.catalog.metadata import docstring_text
 from etl_assets.catalog.partitions import WINDOW_CRON
 from etl_assets.catalog.stages import CAPTURE_OP, ETL
 
@@ -31,7 +32,7 @@ def etl_schedules(partitions: dg.TimeWindowPartitionsDefinition, settings: Setti
         (etl_schedule, settings.etl_cron, Variable.ETL_CRON),
         (etl_full_capture, settings.full_capture_cron, Variable.FULL_CAPTURE_CRON),
     ):
-        schedule = dg.schedule(cron, job_name=ETL, description=request.__doc__, default_status=status)
+        schedule = dg.schedule(cron, job_name=ETL, description=docstring_text(request), default_status=status)
         try:
             schedules.append(schedule(request))
         except dg.DagsterInvalidDefinitionError:

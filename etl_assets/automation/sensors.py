@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -19,6 +18,7 @@ from etl_assets.automation.jobs import (
     is_etl_queued,
     request_current_partition,
 )
+from etl_assets.catalog.metadata import docstring_text
 from etl_assets.catalog.stages import ETL, REBUILD, REPLAY, REPORT
 from etl_assets.ingestion.changes import write_count
 from etl_assets.ingestion.manifest import latest, list_after, partition_of
@@ -119,11 +119,12 @@ def job_sensors(
     def source_activity(
         context: dg.SensorEvaluationContext, totesys: DatabaseResource, ingestion_bucket: BucketResource
     ) -> _Request:
-        """Request a change once per window until a capture made after it exists.
+        """Capture totesys when it has changed since the latest capture.
 
-        Changes are gathered for a pause after each capture, and while a requested run has not captured yet, so that a
-        busy source makes no run per evaluation. The pause does not depend on the window, the request does: a run that
-        starts after its window has ended captures nothing.
+        A change is requested once per window until a capture made after it exists. Changes are gathered for a pause
+        after each capture, and while a requested run has not captured yet, so that a busy source makes no run per
+        evaluation. The pause does not depend on the window, the request does: a run that starts after its window has
+        ended captures nothing.
 
         PostgreSQL's statistics are only a hint: a crash of the source resets them, for example. `etl_schedule` does not
         depend on them. While the source's clock is behind the latest capture, because it was set back, changes count as
@@ -161,22 +162,20 @@ def job_sensors(
         context.update_cursor(json.dumps(cursor))
         return result
 
-    sensor = partial(dg.sensor, minimum_interval_seconds=SENSOR_INTERVAL.seconds, default_status=status)
+    def sensor(job: str, evaluate: Callable[..., _Request], default: dg.DefaultSensorStatus) -> dg.SensorDefinition:
+        return dg.sensor(
+            job_name=job,
+            description=docstring_text(evaluate),
+            minimum_interval_seconds=SENSOR_INTERVAL.seconds,
+            default_status=default,
+        )(evaluate)
+
+    off = dg.DefaultSensorStatus.STOPPED
     return [
-        sensor(job_name=ETL, description="Capture totesys when it has changed since the latest capture.")(
-            source_activity
-        ),
-        sensor(job_name=REPLAY, description="Load captures that are not in the warehouse, oldest first.")(
-            _catch_up_in(partitions)
-        ),
-        sensor(
-            job_name=REBUILD,
-            default_status=status if settings.rebuild_outdated else dg.DefaultSensorStatus.STOPPED,
-            description="Build tables whose rule has changed anew from all captured files, or load many captures.",
-        )(_rebuild_sensor_of(rule_versions(catalog))),
-        sensor(job_name=REPORT, description="Refresh the reports after a load that changed a star table.")(
-            reports_sensor
-        ),
+        sensor(ETL, source_activity, status),
+        sensor(REPLAY, _catch_up_in(partitions), status),
+        sensor(REBUILD, _rebuild_sensor_of(rule_versions(catalog)), status if settings.rebuild_outdated else off),
+        sensor(REPORT, reports_sensor, status),
     ]
 
 
@@ -189,7 +188,7 @@ def _catch_up_in(partitions: dg.TimeWindowPartitionsDefinition) -> Callable[...,
     def catch_up(
         context: dg.SensorEvaluationContext, ingestion_bucket: BucketResource, warehouse_database: DatabaseResource
     ) -> _Request:
-        """Request the oldest capture in the bucket that is not in `warehouse.loads`, until it is loaded.
+        """Load captures that are not in the warehouse, oldest first: request each until it is in `warehouse.loads`.
 
         A tick that cannot reach the warehouse or the ingestion bucket does not count as an attempt.
 
@@ -226,8 +225,9 @@ def _rebuild_sensor_of(rules: Mapping[str, str]) -> Callable[..., _Request]:
     def rebuild_sensor(
         context: dg.SensorEvaluationContext, ingestion_bucket: BucketResource, warehouse_database: DatabaseResource
     ) -> _Request:
-        """Request a rebuild while a table is built by another version of its rule, or many captures are not loaded.
+        """Build tables anew from all captured files while they are of another version of their rule.
 
+        The same run loads many captures that are not loaded.
         Until it is done, `catch_up` goes on to load captures.
 
         Raises:
@@ -259,7 +259,7 @@ def _rebuild_sensor_of(rules: Mapping[str, str]) -> Callable[..., _Request]:
 
 
 def reports_sensor(context: dg.SensorEvaluationContext, warehouse_database: DatabaseResource) -> _Request:
-    """Request the reports, at most every 15 minutes, if a load has changed a star table since the last request."""
+    """Refresh the reports after a load that changed a star table, every 15 minutes at most."""
     now = datetime.now(UTC)
     with warehouse_database.connect() as connection:
         change = latest_change(connection)

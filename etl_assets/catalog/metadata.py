@@ -1,7 +1,8 @@
 """The metadata of a table in Dagster's catalog, derived from its declaration."""
 
+import inspect
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -66,10 +67,34 @@ def _column_description(table: Table, column: pa.Field) -> str:
     return " ".join(filter(None, [description_of(column), f"References {to}." if to else ""]))
 
 
-def lineage_markdown(description: str, origins: Origins) -> str:
-    """Return the description of an asset with its column lineage as a table: the open-source UI shows no other."""
+def asset_description(table: Table, grain: str, *paragraphs: str, origins: Origins) -> str:
+    """Return the description of an asset: what the table is, what a row is, how to read it, and its column lineage.
+
+    The lineage is a table at the end: the open-source UI shows no other.
+    """
     lines = [f"| {column} | {', '.join(map(_qualified, upstream))} |" for column, upstream in origins.items()]
-    return "\n".join([description, "", "| column | derived from |", "|---|---|", *lines])
+    lineage = "\n".join(["| column | derived from |", "|---|---|", *lines])
+    return "\n\n".join([f"{table.description} **{grain}**", *paragraphs, lineage])
+
+
+def key_text(table: Table) -> str:
+    """Return the columns of the primary key of a table, for a sentence that says what a row is."""
+    return ", ".join(f"`{column}`" for column in table.primary_key)
+
+
+def partition_example(key: Sequence[str]) -> str:
+    """Return how the rows of an asset in a partition are read in Python."""
+    path = ", ".join(f'"{part}"' for part in key)
+    return f"""```python
+from etl_assets.definitions import defs
+defs.load_asset_value([{path}], partition_key=partition, python_type=pandas.DataFrame)
+```"""
+
+
+def docstring_text(function: Callable[..., Any]) -> str:
+    """Return the docstring of a function as a description, without the exceptions it raises."""
+    text, _, _ = (inspect.getdoc(function) or "").partition("\n\nRaises:")
+    return text
 
 
 def _qualified(origin: tuple[Sequence[str], str]) -> str:

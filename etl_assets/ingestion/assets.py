@@ -9,7 +9,7 @@ import dagster as dg
 from etl_assets.adapters.object_store import Bucket
 from etl_assets.adapters.resources import BucketResource, DatabaseResource
 from etl_assets.catalog.checks import Check
-from etl_assets.catalog.metadata import Origins, lineage_markdown, preview, table_metadata
+from etl_assets.catalog.metadata import Origins, asset_description, key_text, partition_example, preview, table_metadata
 from etl_assets.catalog.objects import WrittenObject, objects_metadata
 from etl_assets.catalog.partitions import ETL_POOL, MAX_PARTITIONS_PER_RUN
 from etl_assets.catalog.retries import RETRY_OUTAGES, permanent_errors_not_retried
@@ -64,7 +64,7 @@ def totesys_assets(tables: Iterable[Table]) -> list[dg.AssetSpec]:
     return [
         dg.AssetSpec(
             [TOTESYS, table.name],
-            description=f"{table.description} The live table, read only.",
+            description=f"{table.description} **One row per {key_text(table)}.** The live table, read only.",
             metadata=table_metadata(table, table_name=f"{TOTESYS}.{SOURCE_SCHEMA}.{table.name}"),
             kinds={"postgres", "table"},
         ).with_io_manager_key("source_io_manager")
@@ -88,8 +88,12 @@ def ingestion_assets(
             dg.AssetSpec(
                 keys[table.name],
                 deps=[[TOTESYS, table.name]],
-                description=lineage_markdown(
-                    f"{table.description} One row per row and capture. {_TOGETHER}", _origins(table)
+                description=asset_description(
+                    table,
+                    f"One row per {key_text(table)} and capture.",
+                    partition_example(keys[table.name].path),
+                    _TOGETHER,
+                    origins=_origins(table),
                 ),
                 metadata=table_metadata(table, origins=_origins(table), versioned=True),
                 kinds={"postgres", "csv"},
@@ -109,6 +113,10 @@ def ingestion_assets(
         totesys: DatabaseResource,
         ingestion_bucket: BucketResource,
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+        """Capture what has changed in totesys since the latest capture, all tables from one snapshot.
+
+        It goes to the present partition. In others nothing is captured: what they have is kept.
+        """
         current = str(partitions.get_last_partition_key())
         result = None
         with permanent_errors_not_retried():
@@ -177,7 +185,7 @@ def _log_captures(
         for written in objects:
             written.log(context.log)
         metadata: dict[str, Any] = {
-            "dagster/row_count": sum(written.rows for written in objects),
+            "dagster/partition_row_count": sum(written.rows for written in objects),
             **objects_metadata(objects),
             "captured_at": dg.MetadataValue.timestamp(last.captured_at.replace(tzinfo=UTC)),
             "full": last.full_because or last.full_tables.get(table.name, "no, changes only"),
@@ -207,7 +215,9 @@ def _log_no_capture(context: dg.AssetExecutionContext, tables: Iterable[Table], 
     captures = list_partition(bucket, partition)
     for table in tables:
         metadata = {
-            "dagster/row_count": sum(each.files[table.name].rows for each in captures if table.name in each.files),
+            "dagster/partition_row_count": sum(
+                each.files[table.name].rows for each in captures if table.name in each.files
+            ),
             "captured": "nothing: a capture reads the source as it is now, into the current partition. The "
             f"{len(captures)} captures of this partition are kept, and everything downstream can be recomputed.",
         }

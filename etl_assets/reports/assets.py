@@ -119,6 +119,7 @@ def report_assets(
         ingestion_bucket: BucketResource,
         transformation_bucket: BucketResource,
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+        """Answer all reports from one snapshot of the warehouse, and write them to one HTML page."""
         with permanent_errors_not_retried():
             as_of = config.moment()
             with warehouse_database.connect() as connection:

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from etl_assets.catalog.metadata import lineage_markdown, preview, table_metadata
+from etl_assets.catalog.metadata import asset_description, key_text, partition_example, preview, table_metadata
 from etl_assets.catalog.partitions import MAX_PARTITIONS_PER_RUN
 from etl_assets.catalog.retries import RETRY_OUTAGES
 from etl_assets.catalog.stages import INGESTION, TRANSFORMATION
@@ -53,7 +53,9 @@ def _star_asset(
     @dg.asset(
         key=key,
         ins={name: dg.AssetIn(key=upstream_key) for name, upstream_key in upstream.items()},
-        description=lineage_markdown(star.description, origins),
+        description=asset_description(
+            star, f"One row per {key_text(star)} and capture.", partition_example(key.path), origins=origins
+        ),
         metadata=table_metadata(star, origins=origins, versioned=True),
         kinds={"pandas", "parquet"},
         code_version=code_version(star),

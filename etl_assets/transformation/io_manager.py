@@ -52,7 +52,7 @@ def transformation_io_manager(catalog: Catalog[StarTable]) -> dg.IOManagerDefini
                 for written in objects:
                     written.log(context.log)
                 metadata = {
-                    "dagster/row_count": star.rows.rows,
+                    "dagster/row_count" if partition is None else "dagster/partition_row_count": star.rows.rows,
                     "rejected": star.rejected.rows if star.rejected else 0,
                     "seconds_write": star.seconds,
                     **objects_metadata(objects),

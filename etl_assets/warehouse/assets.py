@@ -13,11 +13,12 @@ from etl_assets.adapters.metrics import publish_load
 from etl_assets.adapters.object_store import Bucket
 from etl_assets.adapters.postgres import Connection
 from etl_assets.adapters.resources import BucketResource, DatabaseResource
-from etl_assets.catalog.metadata import lineage_markdown, masked_rejection, preview, table_metadata
+from etl_assets.catalog.metadata import asset_description, key_text, masked_rejection, preview, table_metadata
 from etl_assets.catalog.partitions import ETL_POOL, MAX_PARTITIONS_PER_RUN
 from etl_assets.catalog.retries import RETRY_OUTAGES, permanent_errors_not_retried
 from etl_assets.catalog.stages import LOAD_OP, REBUILD, TOTESYS, TRANSFORMATION, WAREHOUSE
 from etl_assets.ingestion.manifest import Capture, list_partition
+from etl_assets.schema.columns import DELETED
 from etl_assets.schema.rows import PREVIEW_ROWS
 from etl_assets.schema.table import Catalog
 from etl_assets.transformation.code_version import rule_versions
@@ -32,15 +33,45 @@ from etl_assets.warehouse.relations import as_of
 from etl_assets.warehouse.views import as_was_joins, as_was_name
 
 _MAX_ROWS_SHOWN = 20
+_RULES = dg.AssetKey([WAREHOUSE, "rules"])
 _TOGETHER = "Materialized with all tables of the warehouse only: a load writes them in one transaction."
 # A backfill loads oldest first: a partition waits for the one before it, if that is in the backfill too.
 _PREVIOUS_PARTITION = dg.TimeWindowPartitionMapping(start_offset=-1, end_offset=-1)
 
 
+def rules_asset(catalog: Catalog[StarTable], partitions: dg.TimeWindowPartitionsDefinition) -> dg.AssetsDefinition:
+    """Build the asset of the rules, on which all tables of the warehouse depend.
+
+    Without it, Dagster 1.13 refuses to materialize a range of both stages. It wants equal ranges of all tables of one
+    op, and takes that of a table with one way from the selected assets for another than that of a table with several.
+    """
+    columns = [dg.TableColumn("star_table", "text"), dg.TableColumn("rule", "text")]
+    schema = dg.TableSchema(columns)
+
+    @dg.asset(
+        key=_RULES,
+        description="The versions of the rules that make star tables. **One row per `star_table`.** A load takes files "
+        "made by these only. Nothing is loaded into a table built by another rule until the job `rebuild` has run.",
+        metadata={"dagster/column_schema": schema},
+        kinds={"python"},
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.multi_run(MAX_PARTITIONS_PER_RUN),
+    )
+    def rules() -> dg.MaterializeResult[Any]:
+        versions = [dg.TableRecord({"star_table": star, "rule": rule}) for star, rule in rule_versions(catalog).items()]
+        metadata: dict[str, Any] = {
+            "dagster/row_count": len(versions),
+            "rules": dg.MetadataValue.table(versions, schema),
+        }
+        return dg.MaterializeResult(metadata=metadata)
+
+    return rules
+
+
 def warehouse_assets(
     catalog: Catalog[StarTable], partitions: dg.TimeWindowPartitionsDefinition, freshness: dg.FreshnessPolicy
 ) -> dg.AssetsDefinition:
-    """Build the warehouse assets."""
+    """Build the tables of the warehouse."""
     keys = {star.name: dg.AssetKey([WAREHOUSE, star.name]) for star in catalog.stars}
     rules = rule_versions(catalog)
     reconciled = {shared.star for shared in shared_columns(catalog)}
@@ -63,6 +94,7 @@ def warehouse_assets(
         ingestion_bucket: BucketResource,
         **star_rows: StarRows,
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+        """Load the captures of each partition into all tables in one transaction, oldest first. It is idempotent."""
         loads: list[Mapping[str, TableLoad]] = []
         with permanent_errors_not_retried(), warehouse_database.connect() as connection:
             for partition in context.partition_keys:
@@ -90,8 +122,15 @@ def _spec(star: StarTable, catalog: Catalog[StarTable], freshness: dg.FreshnessP
     }
     return dg.AssetSpec(
         [WAREHOUSE, star.name],
-        deps=[upstream, dg.AssetDep([WAREHOUSE, star.name], partition_mapping=_PREVIOUS_PARTITION)],
-        description=lineage_markdown(f"{star.description} {_views_text(star, catalog)} {_TOGETHER}", source_columns),
+        deps=[upstream, _RULES, dg.AssetDep([WAREHOUSE, star.name], partition_mapping=_PREVIOUS_PARTITION)],
+        description=asset_description(
+            star,
+            f"One row per {'version of a ' if star.keeps_every_version else ''}{key_text(star)}.",
+            f"```sql\n{example_query(star, catalog)}\n```",
+            _views_text(star, catalog),
+            f"What changed twice between two captures is seen once. {_TOGETHER}",
+            origins=source_columns,
+        ),
         metadata=table_metadata(
             star,
             origins={column: [(upstream, column)] for column in star.columns.names},
@@ -104,14 +143,26 @@ def _spec(star: StarTable, catalog: Catalog[StarTable], freshness: dg.FreshnessP
 
 
 def _views_text(star: StarTable, catalog: Catalog[StarTable]) -> str:
-    """Return what a version is, and which views show which versions of the table."""
+    """Return which views show which versions of the table."""
     names = {f"{star.name}_history": "every version with its validity", as_of(star.name): "the table as of a moment"}
     if star.keeps_every_version:
         names[f"{star.name}_current"] = "the latest versions"
     if as_was_joins(star, catalog.stars):
         names[as_was_name(star)] = "these, each with its dimensions as they were when it happened"
-    views = "; ".join(f"`{name if '.' in name else f'{WAREHOUSE}.{name}'}`: {text}" for name, text in names.items())
-    return f"What changed twice between two captures is seen once. {views}."
+    return "\n".join(f"- `{name if '.' in name else f'{WAREHOUSE}.{name}'}`: {text}" for name, text in names.items())
+
+
+def example_query(star: StarTable, catalog: Catalog[StarTable]) -> str:
+    """Return a query to begin with: the rows of a dimension that a fact has most of, or the first rows of a table."""
+    rows = f"{WAREHOUSE}.{star.name}_current" if star.keeps_every_version else f"{WAREHOUSE}.{star.name}"
+    joins = as_was_joins(star, catalog.stars)
+    if not joins:
+        return f"SELECT * FROM {rows} WHERE NOT {DELETED} ORDER BY {', '.join(star.primary_key)} LIMIT 10;"
+    dimension, [key] = joins[0].dimension.name, joins[0].dimension.primary_key
+    return f"""SELECT {dimension}.*, count(*) AS facts
+FROM {rows}
+JOIN {WAREHOUSE}.{dimension} ON {dimension}.{key} = {star.name}_current.{joins[0].foreign_key}
+GROUP BY {dimension}.{key} ORDER BY facts DESC LIMIT 10;"""
 
 
 def _load_partition(
@@ -128,32 +179,46 @@ def _load_partition(
     ids = {capture.id for capture in captures}
     with ExitStack() as stack:
         files: dict[str, StarFile] = {
-            name: stack.enter_context(rows.open(partition, ids)) for name, rows in star_rows.items()
+            name: stack.enter_context(rows.open(partition, ids)) for name, rows in star_rows.items() if captures
         }
         loaded = load(connection, ingestion, catalog, rules, captures, files)
         for star in catalog.stars:
             table = loaded.tables[star.name]
-            first = next(files[star.name].rows.iter_batches(PREVIEW_ROWS, use_threads=False), None)
+            first = (
+                next(files[star.name].rows.iter_batches(PREVIEW_ROWS, use_threads=False), None) if captures else None
+            )
             metadata: dict[str, Any] = {
-                "dagster/row_count": table.changed,
-                "rows_read": table.read,
-                "deleted": table.deleted,
-                "rejected": len(table.quarantined),
+                **load_metadata(table),
                 "captures": len(captures),
-                "seconds_read": table.seconds_read,
-                "seconds_write": table.seconds_write,
                 "preview": preview(star, first.to_pylist() if first else []),
             }
-            if table.reconciliations:
-                metadata |= reconciliation_metadata(table.reconciliations[-1])
             if captures:
                 metadata["captured_at"] = dg.MetadataValue.timestamp(captures[-1].captured_at.replace(tzinfo=UTC))
             context.add_asset_metadata(metadata, asset_key=[WAREHOUSE, star.name], partition_key=partition)
     return loaded
 
 
-def reconciliation_metadata(found: Reconciliation) -> Mapping[str, Any]:
-    """Return what a full capture said about a table, as metadata."""
+def load_metadata(table: TableLoad) -> dict[str, Any]:
+    """Return what a load did to a table, and what the latest full capture said about it, as metadata.
+
+    Dagster's UI shows `dagster/row_count` on top, as the rows of the table.
+    """
+    metadata: dict[str, Any] = {
+        "dagster/partition_row_count": table.changed,
+        "rows_read": table.read,
+        "deleted": table.deleted,
+        "rejected": len(table.quarantined),
+        "seconds_read": table.seconds_read,
+        "seconds_write": table.seconds_write,
+    }
+    if table.rows is not None:
+        metadata["dagster/row_count"] = table.rows
+    if table.reconciliations:
+        metadata |= _reconciliation_metadata(table.reconciliations[-1])
+    return metadata
+
+
+def _reconciliation_metadata(found: Reconciliation) -> Mapping[str, Any]:
     equal = {True: "yes", False: "no", None: "not compared"}[found.is_equal]
     return {
         "source_rows": found.source_rows,

@@ -85,9 +85,10 @@ _BOOKKEEPING = {
         "They are loaded when it arrives.",
     ),
     "tables": (
-        {"star_table": "text", "rule": "text", "built_at": "timestamp", "views": "text"},
+        {"star_table": "text", "rule": "text", "built_at": "timestamp", "views": "text", "row_count": "bigint"},
         ("star_table",),
-        "By which version of its rule each star table was built, and when (UTC).",
+        "By which version of its rule each star table was built, when (UTC), and how many rows it has; a fact, in its "
+        "view _current.",
     ),
     "reconciliations": (
         {

@@ -14,7 +14,7 @@ from etl_assets.schema.columns import CAPTURED_AT, DELETED
 from etl_assets.schema.types import sql_type
 from etl_assets.transformation.star_table import StarTable
 from etl_assets.warehouse.ddl import stored_columns
-from etl_assets.warehouse.relations import relation
+from etl_assets.warehouse.relations import current, relation
 
 HELD = "held"
 """The column of staged versions that are not loaded: a foreign key of theirs does not resolve yet."""
@@ -155,10 +155,10 @@ def merge(
 ) -> str:
     """Return the statement that loads new versions, and returns by time of capture how many, and how many tombstones.
 
-    Those held are left out. With `is_empty`, no version is loaded; with `one_capture`, those to load are in order as
-    they are; with `restaged`, some replace their substitutes; if they `replace` all others, some may be loaded. The
-    latest version of each row of a dimension goes to the table of the latest versions, too, unless that has a later
-    one.
+    Each row ends with how many rows all of them add to the table, unless it `is_empty`. Those held are left out. With
+    `is_empty`, no version is loaded; with `one_capture`, those to load are in order as they are; with `restaged`, some
+    replace their substitutes; if they `replace` all others, some may be loaded. The latest version of each row of a
+    dimension goes to the table of the latest versions, too, unless that has a later one.
     """
     columns, key = stored_columns(star).names, column_list(star.primary_key)
     is_new = f"WHERE {_is_absent(star, 'wanted')}" if replaces else ""
@@ -173,6 +173,7 @@ def merge(
             INSERT INTO {relation(star)} AS present ({column_list(columns)})
             SELECT DISTINCT ON ({key}) {column_list(columns)} FROM wanted ORDER BY {key}, {CAPTURED_AT} DESC
             {"" if is_empty else conflict})"""
+    added = "NULL" if is_empty else f"({_added_rows(star)})"
     # Messages have the beginning of a statement.
     return f"""/* merge into {star.name} */
         WITH wanted AS (SELECT {column_list(columns)} FROM ({versions}) versions WHERE NOT {HELD}),
@@ -180,7 +181,32 @@ def merge(
             INSERT INTO {relation(star.versions)} ({column_list(columns)})
             SELECT {column_list(columns)} FROM wanted {is_new} {in_order} {or_replace}
             RETURNING {CAPTURED_AT}, {DELETED}){latest}
-        SELECT {CAPTURED_AT}, count(*), count(*) FILTER (WHERE {DELETED}) FROM merged GROUP BY {CAPTURED_AT}"""
+        SELECT {CAPTURED_AT}, count(*), count(*) FILTER (WHERE {DELETED}), {added}
+        FROM merged GROUP BY {CAPTURED_AT}"""
+
+
+def count_rows(star: StarTable) -> str:
+    """Return the query of the number of rows of a dimension, or of the current rows of a fact."""
+    return f"SELECT count(*) FROM {current(star) if star.keeps_every_version else relation(star)}"
+
+
+def _added_rows(star: StarTable) -> str:
+    """Return the query of the number by which the versions in `wanted` change what `count_rows` counts.
+
+    It sees the table as it was before the statement that it is part of.
+    """
+    same_key = join_condition(star.primary_key, "present", "version")
+    versions = f"""(SELECT DISTINCT ON ({column_list(star.primary_key)}) * FROM wanted
+              ORDER BY {column_list(star.primary_key)}, {CAPTURED_AT} DESC) version"""
+    if not star.keeps_every_version:
+        return (
+            f"SELECT count(*) FROM {versions} WHERE NOT EXISTS (SELECT FROM {relation(star)} present WHERE {same_key})"
+        )
+    return f"""SELECT coalesce(sum(CASE WHEN before.{CAPTURED_AT} > version.{CAPTURED_AT} THEN 0
+            ELSE CAST(NOT version.{DELETED} AS integer) - CAST(before.{DELETED} IS FALSE AS integer) END), 0)
+        FROM {versions}
+        LEFT JOIN LATERAL (SELECT {CAPTURED_AT}, {DELETED} FROM {relation(star)} present WHERE {same_key}
+                           ORDER BY {CAPTURED_AT} DESC LIMIT 1) before ON true"""
 
 
 def _do_update(columns: Sequence[str], key: Sequence[str]) -> str:
@@ -318,7 +344,7 @@ def update(star: StarTable) -> str:
             WHERE NOT wanted.{HELD} AND {join_condition(key, "present", "wanted")}
             AND ROW({column_list(replaced, "present")}) IS DISTINCT FROM ROW({values})
             RETURNING present.{CAPTURED_AT})
-        SELECT {CAPTURED_AT}, count(*), 0 FROM updated GROUP BY {CAPTURED_AT}"""
+        SELECT {CAPTURED_AT}, count(*), 0, NULL FROM updated GROUP BY {CAPTURED_AT}"""
 
 
 def delete_surplus(star: StarTable) -> str:

@@ -1,4 +1,4 @@
-"""`warehouse.loads`: which captures are loaded, and how many rows each changed; `warehouse.tables`: by which rules."""
+"""`warehouse.loads`: which captures are loaded, and how many rows each changed; `warehouse.tables`: rules and rows."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -168,3 +168,19 @@ def record_rules(connection: Connection, rules: Mapping[str, str]) -> None:
 def forget_rules(connection: Connection, stars: Iterable[str]) -> None:
     """Forget by which version of its rule each of these star tables is built: it is to be rebuilt."""
     connection.run(f"UPDATE {TABLES} SET rule = NULL WHERE star_table = ANY(:stars)", stars=list(stars))
+
+
+def table_rows(connection: Connection) -> dict[str, int]:
+    """Return the number of rows of each star table, where it is recorded."""
+    return dict(connection.run(f"SELECT star_table, row_count FROM {TABLES} WHERE row_count IS NOT NULL"))
+
+
+def record_table_rows(connection: Connection, rows: Mapping[str, int]) -> None:
+    """Record the number of rows of each of these star tables."""
+    connection.run(
+        f"""UPDATE {TABLES} SET row_count = counted.rows
+            FROM unnest(CAST(:stars AS text[]), CAST(:counts AS bigint[])) AS counted (star_table, rows)
+            WHERE tables.star_table = counted.star_table AND row_count IS DISTINCT FROM counted.rows""",
+        stars=list(rows),
+        counts=list(rows.values()),
+    )

@@ -36,11 +36,13 @@ from etl_assets.warehouse.ledger import (
     record_captures,
     record_rows,
     record_rules,
+    record_table_rows,
     rules_of_tables,
+    table_rows,
 )
 from etl_assets.warehouse.quarantine import References
 from etl_assets.warehouse.reconciliation import Reconciliation, reconcile
-from etl_assets.warehouse.relations import PENDING, REJECTED, current, relation
+from etl_assets.warehouse.relations import PENDING, REJECTED, relation
 from etl_assets.warehouse.staging import StagedRows
 
 _MAX_RECONCILED = 10  # each takes a scan of the table
@@ -68,6 +70,7 @@ class TableLoad:
     quarantined: rows that these captures added or changed, and that are not loaded.
     unmatched: missing or surplus rows of a fact, compared with what was captured.
     outdated: whether nothing was loaded, because the table was built by another version of its rule.
+    rows: of a dimension, and the current ones of a fact, after the load; None if nobody has counted them.
     seconds_read, seconds_write: for staging the file, and for merging it.
     reconciliations: with the full captures among those loaded, oldest first.
     """
@@ -79,6 +82,7 @@ class TableLoad:
     quarantined: Sequence[quarantine.QuarantinedRow] = ()
     unmatched: int = 0
     outdated: bool = False
+    rows: int | None = None
     seconds_read: float = 0
     seconds_write: float = 0
     reconciliations: Sequence[Reconciliation] = ()
@@ -132,7 +136,7 @@ def load(
     captures: Sequence[Capture],
     files: Mapping[str, StarFile],
 ) -> Load:
-    """Load captures, oldest first, from the files of their star tables, in one transaction.
+    """Load captures, oldest first, from the files of their star tables, in one transaction; none needs no file.
 
     `rules` are the versions of the rules of the star tables. Nothing is loaded into a table that was built by another:
     it waits to be rebuilt. The others are compared with full captures, whose objects are in the `ingestion` bucket.
@@ -146,9 +150,11 @@ def load(
     with postgres.transaction(connection):
         lock(connection)
         outdated = outdated_tables(connection, rules)
-        inputs = {name: TableInput(captures, [files[name]]) for name in files if name not in outdated}
-        for name in inputs:
-            if captures and files[name].rule != rules[name]:
+        inputs = {
+            name: TableInput(captures, [files[name]] if captures else []) for name in rules if name not in outdated
+        }
+        for name in inputs if captures else ():
+            if files[name].rule != rules[name]:
                 raise OutdatedFileError(name, captures[0].partition)
         return load_tables(connection, ingestion, catalog, rules, captures, inputs)
 
@@ -193,7 +199,8 @@ def load_tables(
     created = create_missing(connection, stars, unchecked={star.name for star in stars} - set(inputs))
     new_captures = record_captures(connection, captures)
     loaders: dict[str, _TableLoader] = {}
-    tables = {star.name: TableLoad(outdated=True) for star in stars}
+    rows_before = table_rows(connection)
+    tables = {star.name: TableLoad(outdated=True, rows=rows_before.get(star.name)) for star in stars}
     for star in stars:
         if star.name in inputs:
             references = catalog.references(star)
@@ -207,11 +214,13 @@ def load_tables(
                 inputs[star.name],
                 {capture.captured_at for capture in new_captures},
                 catalog[source],
+                rows_before.get(star.name),
                 is_created=star in created or inputs[star.name].is_emptied,
             )
             tables[star.name] = loaders[star.name].load()
     for loader in reversed(loaders.values()):
         loader.delete_surplus()
+    rows = {name: loader.count_rows() for name, loader in loaders.items()}
     for table in stored_tables(created):
         add_foreign_keys(connection, table)  # nothing was merged into some
     built_by = rules_of_tables(connection)
@@ -219,10 +228,11 @@ def load_tables(
         connection,
         {name: rules[name] for name, each in inputs.items() if each.replaces or built_by.get(name) != rules[name]},
     )
+    record_table_rows(connection, rows)
     for name, table_input in inputs.items():
         full = _to_reconcile(table_input, new_captures)
         found = reconcile(connection, catalog, ingestion, name, full, again=table_input.replaces)
-        tables[name] = replace(tables[name], reconciliations=found)
+        tables[name] = replace(tables[name], rows=rows[name], reconciliations=found)
     return Load(tables, new_captures, ungranted(connection))
 
 
@@ -243,6 +253,7 @@ class _TableLoader:
     """The load of one star table. Captures are identified by their time.
 
     source: the table's first input.
+    rows_before: the number of its rows before the load, if it is recorded.
     """
 
     connection: Connection
@@ -252,11 +263,13 @@ class _TableLoader:
     input: TableInput
     new_captures: Set[datetime]
     source: Table
+    rows_before: int | None
     is_created: bool
     _rows: StagedRows = field(init=False)
     has_pending: bool = False
     is_shrinking: bool = False
     touched: int = 0
+    added: int = 0
     changed: Counter[datetime] = field(default_factory=Counter)
     deleted: Counter[datetime] = field(default_factory=Counter)
 
@@ -343,6 +356,14 @@ class _TableLoader:
             self.connection.run(
                 f"DELETE FROM {relation(self.star)} present USING {history.surplus(self.star)} surplus WHERE {same}"
             )
+
+    def count_rows(self) -> int:
+        """Return the number of rows after the load. An ordinary load knows how many it added; others count."""
+        is_full = any(capture.is_full(self.source.name) for capture in self.input.captures)
+        if self.rows_before is None or self.is_empty or is_full or self.references.shrinking:
+            [[count]] = self.connection.run(history.count_rows(self.star))
+            return int(count)
+        return self.rows_before + self.added
 
     def _expected_rows(self) -> dict[datetime, int]:
         """Return the number of rows that each capture has of a fact, by its first input. Empty for a dimension."""
@@ -490,10 +511,11 @@ class _TableLoader:
             self._count(counts)
 
     def _count(self, counts: Sequence[Sequence[Any]]) -> None:
-        for captured_at, rows, tombstones in counts:
+        for captured_at, rows, tombstones, _ in counts:
             self.changed[captured_at] += rows
             self.deleted[captured_at] += tombstones
             self.touched += rows
+        self.added += next((added or 0 for *_, added in counts), 0)
 
     def _record_repaired(self, repairs: Sequence[datetime]) -> None:
         known = quarantine.count_corrected(self.connection, self.star, repairs) if self._rows.has_rejected else {}
@@ -529,6 +551,6 @@ class _TableLoader:
 
     def _row_count_gap(self, expected: int) -> int:
         """Return how many current facts are missing or surplus, if the latest capture is full and has `expected`."""
-        [[present]] = self.connection.run(f"SELECT count(*) FROM {current(self.star)}")
+        [[present]] = self.connection.run(history.count_rows(self.star))
         missing = expected - quarantine.outstanding(self.connection, self.star) - int(present)
         return max(0, int(present) - expected) + max(0, missing)

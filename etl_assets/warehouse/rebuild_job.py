@@ -1,7 +1,6 @@
 """The job `rebuild`: star tables are computed again from all captured files."""
 
 from datetime import UTC, datetime
-from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -13,7 +12,7 @@ from etl_assets.catalog.stages import REBUILD, WAREHOUSE
 from etl_assets.schema.table import Catalog
 from etl_assets.transformation.code_version import rule_versions
 from etl_assets.transformation.star_table import StarTable
-from etl_assets.warehouse.assets import log_differing, log_quarantined, reconciliation_metadata
+from etl_assets.warehouse.assets import load_metadata, log_differing, log_quarantined
 from etl_assets.warehouse.rebuild import Rebuild, Stores, rebuild
 
 
@@ -70,14 +69,7 @@ def _log_rebuild(context: dg.OpExecutionContext, done: Rebuild) -> None:
     """Log what was rebuilt, and attach it to the tables."""
     new_captures = done.load.new_captures
     for name, table in done.load.tables.items():
-        metadata: dict[str, Any] = {
-            "rows_read": table.read,
-            "rows_changed": table.changed,
-            "seconds_read": table.seconds_read,
-            "seconds_write": table.seconds_write,
-        }
-        if table.reconciliations:
-            metadata |= reconciliation_metadata(table.reconciliations[-1])
+        metadata = load_metadata(table)
         if name in done.tables:
             context.log.info(
                 f"rebuilt {name}: {table.changed} rows changed, of {table.read} in {done.captures} captures",

@@ -337,7 +337,7 @@ def test_a_rebuild_is_requested_once_for_a_rule_that_has_changed_and_no_more_whe
     [observed] = instance.fetch_observations(key, limit=2).records
     assert observed.asset_observation
     designs = with_changed_rule.totesys("SELECT count(*) FROM design WHERE length(design_name) > 3")
-    assert [[observed.asset_observation.metadata["rows_changed"].value]] == designs
+    assert [[observed.asset_observation.metadata["dagster/partition_row_count"].value]] == designs
 
 
 def test_a_rebuild_that_fails_ten_times_raises_an_alert(

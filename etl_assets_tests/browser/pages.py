@@ -83,14 +83,26 @@ class Browser:
 
     def materialize(self, button: str, partition: str | None = None) -> str:
         """Materialize the page's assets in a partition (default: the latest). Return the id of the finished run."""
+        self._choose_partitions(button, partition)
+        return self._launch(self.page.get_by_role("button", name="Launch 1 run", exact=True))
+
+    def backfill(self, button: str, first: str, last: str) -> str:
+        """Materialize the page's assets in a range of partitions. Return the id of the backfill."""
+        self._choose_partitions(button, f"[{first}...{last}]")
+        with self.page.expect_response(lambda each: "op=LaunchPartitionBackfill" in each.url) as response:
+            self.page.get_by_role("button", name="Launch backfill", exact=True).click()
+        launched = response.value.json()["data"]["launchPartitionBackfill"]
+        assert launched["__typename"] == "LaunchBackfillSuccess", launched
+        return str(launched["backfillId"])
+
+    def _choose_partitions(self, button: str, partitions: str | None) -> None:
         self.page.get_by_role("button", name=button).first.click()
         self.page.get_by_text(re.compile("^Launch runs to materialize")).wait_for()
         self.page.get_by_role("button", name="Latest", exact=True).click()
-        if partition:
+        if partitions:
             partition_input = self.page.get_by_placeholder(re.compile("^ex: "))
-            partition_input.fill(partition)
+            partition_input.fill(partitions)
             partition_input.press("Enter")
-        return self._launch(self.page.get_by_role("button", name="Launch 1 run", exact=True))
 
     def materialize_unpartitioned(self, button: str) -> str:
         """Materialize the page's assets, which have no partitions. Return the id of the finished run."""

@@ -9,7 +9,7 @@ from etl_assets.adapters.object_store import Bucket
 from etl_assets.ingestion.manifest import list_partition
 from etl_assets_tests.browser.pages import Browser, chromium, needs_chromium
 from etl_assets_tests.e2e.services import Deployment, deployment
-from etl_assets_tests.harness import ROOT
+from etl_assets_tests.harness import ROOT, until
 
 pytestmark = pytest.mark.browser
 
@@ -42,9 +42,9 @@ def partition(browser: Browser, deployed: Deployment) -> str:
 
 def test_lineage_is_shown_across_all_stages(browser: Browser, partition: str) -> None:
     names = ("^fact_sales_order$", "^sales_order$")
-    browser.open_lineage('+key:"warehouse/fact_sales_order"', *names, r"^Materialize all \(3\)", "Passed$")
+    browser.open_lineage('+key:"warehouse/fact_sales_order"', *names, r"^Materialize all \(4\)", "Passed$")
     assert len(re.findall("^fact_sales_order$", browser.text, re.M)) == 2
-    browser.save_screenshot("lineage", {"x": 240, "y": 290, "width": 1150, "height": 320})
+    browser.save_screenshot("lineage", {"x": 240, "y": 290, "width": 1150, "height": 560})
 
 
 @pytest.mark.parametrize(
@@ -57,12 +57,14 @@ def test_lineage_is_shown_across_all_stages(browser: Browser, partition: str) ->
     ],
 )
 def test_an_asset_of_each_stage_shows_its_metadata(
-    browser: Browser, partition: str, asset: str, kind: str, column: str
+    browser: Browser, deployed: Deployment, partition: str, asset: str, kind: str, column: str
 ) -> None:
     browser.open_asset(asset, "overview", "^Description$", "^Owners$", "^data-engineering$", f"^{kind}$", "^Columns$")
     browser.await_lines(f"^{column}", "Member of staff who made the sale|Number of bags sold", "^integer$")
     if asset.startswith("warehouse"):
-        browser.await_lines("^Row count$", r"warehouse\.fact_sales_order")
+        [[rows]] = deployed.warehouse("SELECT count(*) FROM warehouse.fact_sales_order_current")
+        browser.await_lines(rf"^Row count$\s+^{rows:,}$", r"warehouse\.fact_sales_order")
+        browser.await_lines("^Sales orders: .* One row per version of a sales_order_id", "^SELECT dim_staff")
         browser.save_screenshot("asset")
 
 
@@ -89,10 +91,26 @@ def test_an_asset_is_materialized_and_shows_its_metadata(
         "transformation/dim_staff",
         "events",
         f"^Partition {partition} materialized in run {run[:8]}",
-        rf"^dagster/row_count\s+{staff}",
+        rf"^dagster/partition_row_count\s+{staff}",
         r"^rejected\s+0",
         r"^seconds_transform\s+0?\.\d+",
     )
+
+
+def test_all_assets_are_materialized_in_a_range_with_one_click(
+    browser: Browser, deployed: Deployment, partition: str
+) -> None:
+    first, *_, last, _ = deployed.latest_partitions(4)
+    loads = deployed.warehouse("SELECT * FROM warehouse.loads")
+    browser.open("/asset-groups", r"^Materialize all \(\d+\)")
+    backfill = browser.backfill("Materialize all", first, last)
+    status = (
+        "query ($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }"
+    )
+    finished = {"partitionBackfillOrError": {"status": "COMPLETED_SUCCESS"}}
+    until(lambda: deployed.graphql(status, id=backfill) == finished, seconds=300)
+    assert deployed.warehouse("SELECT * FROM warehouse.loads") == loads, "nothing is captured into past windows"
+    browser.open_asset("warehouse/fact_sales_order", "partitions", r"^Materialized \([34]\)")
 
 
 def test_a_full_capture_is_launched_from_the_launchpad(browser: Browser, deployed: Deployment, partition: str) -> None:
@@ -132,3 +150,4 @@ def test_the_ui_makes_no_external_requests(browser: Browser, deployed: Deploymen
 
 def test_schedules_and_sensors_are_listed(browser: Browser) -> None:
     browser.open("/automation", "etl_schedule", "source_activity", "catch_up", "alerts", "etl_full_capture")
+    browser.open("/locations/etl_assets/sensors/source_activity", r"^Description\s+Capture totesys when it has changed")

@@ -20,7 +20,7 @@ from etl_assets.ingestion.manifest import list_partition
 from etl_assets.lake import Lake
 from etl_assets.simulator.postgres import Server
 from etl_assets_tests.chaos import SEED
-from etl_assets_tests.harness import assert_lake_equals_warehouse, new_database
+from etl_assets_tests.harness import assert_lake_equals_warehouse, assert_rows_are_counted, new_database
 from etl_assets_tests.pipeline import Pipeline
 
 pytestmark = pytest.mark.chaos
@@ -434,6 +434,7 @@ class Machine(RuleBasedStateMachine):
                 f"SELECT (key->>'{SOURCES[star]}_id')::int FROM warehouse.rejected WHERE star_table = '{star}'"
             )
             assert {key for [key] in rows} == rejected(captures), star
+        assert_rows_are_counted(self.warehouse)
         self.assert_as_of(None)
 
     @precondition(lambda self: self.is_loaded and self.partitions)

@@ -12,7 +12,15 @@ from etl_assets.transformation import STAR_TABLES
 from etl_assets.transformation.parquet_files import NotTransformedError
 from etl_assets.warehouse.ddl import stored_tables
 from etl_assets.warehouse.ledger import PredecessorNotLoadedError
-from etl_assets_tests.harness import LOCK_WAITERS, Platform, failed_counts, until
+from etl_assets_tests.harness import (
+    LOCK_WAITERS,
+    Platform,
+    assert_rows_are_counted,
+    failed_counts,
+    make_history,
+    recorded_rows,
+    until,
+)
 from etl_assets_tests.pipeline import FACTS
 
 
@@ -51,6 +59,25 @@ def test_every_version_of_a_fact_is_kept_and_the_view_shows_the_latest(loaded: P
     history = "SELECT units_sold FROM warehouse.{} WHERE sales_order_id = 1 ORDER BY captured_at"
     assert [row for [row] in loaded.warehouse(history.format("fact_sales_order"))] == [before, 1, 2, 1]
     assert loaded.warehouse(history.format("fact_sales_order_current")) == [[1]]
+
+
+def test_an_ordinary_load_adds_to_the_number_of_rows_and_a_full_one_counts_them_again(platform: Platform) -> None:
+    make_history(platform)
+    before = recorded_rows(platform.warehouse)
+    platform.warehouse("UPDATE warehouse.tables SET row_count = row_count + 1000 WHERE star_table LIKE 'fact_%'")
+    platform.totesys("INSERT INTO design VALUES (999, now(), 'new', '/usr', 'new.json', now())")
+    platform.refresh()
+    after = {star.name: 1000 * star.keeps_every_version for star in STAR_TABLES} | {"dim_design": 1}
+    assert recorded_rows(platform.warehouse) == {name: before[name] + rows for name, rows in after.items()}
+    platform.next_window()
+    platform.refresh(full_capture=True)
+    assert_rows_are_counted(platform.warehouse)
+
+
+def test_the_rows_of_a_warehouse_of_an_older_release_are_counted_by_the_first_load(loaded: Platform) -> None:
+    loaded.warehouse("ALTER TABLE warehouse.tables DROP COLUMN row_count")
+    loaded.refresh()
+    assert_rows_are_counted(loaded.warehouse)
 
 
 def test_a_dimension_keeps_the_latest_version_and_when_it_was_captured(loaded: Platform) -> None:
