@@ -8,6 +8,9 @@ import dagster as dg
 
 Observed = TypeVar("Observed")
 
+NO_REJECTED_ROWS = "no_rejected_rows"
+"""The check of that name: on a star table about the rows of a partition, on a warehouse table about all rows now."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Check(Generic[Observed]):

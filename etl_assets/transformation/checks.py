@@ -7,6 +7,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl_assets.catalog import checks
 from etl_assets.catalog.checks import Check
 from etl_assets.catalog.metadata import masked_rejection, masked_values
 from etl_assets.schema.columns import CAPTURED_AT
@@ -22,7 +23,7 @@ def _count_reason(stats: TransformStats, reason: str) -> int:
 
 
 NO_REJECTED_ROWS = Check[TransformStats](
-    name="no_rejected_rows",
+    name=checks.NO_REJECTED_ROWS,
     description="Every captured row of the partition fits the declared columns. Rows that do not are stored under "
     "rejected/ and reported once, by the load.",
     metadata_key="rejected",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
+from etl_assets.catalog import checks
 from etl_assets.catalog.checks import Check
 from etl_assets.catalog.stages import REBUILD
 from etl_assets.transformation.star_table import StarTable
@@ -21,7 +22,7 @@ class LoadedTable:
 
 
 NO_REJECTED_ROWS = Check[LoadedTable](
-    name="no_rejected_rows",
+    name=checks.NO_REJECTED_ROWS,
     description="Every row of the source is here in its present state. One that is not is reported once, under "
     "`first`, and stays in warehouse.rejected or warehouse.pending until it is corrected at the source.",
     metadata_key="outstanding",

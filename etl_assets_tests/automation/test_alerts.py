@@ -274,6 +274,14 @@ def test_a_failed_check_is_reported_and_a_warning_is_not(monitored: Monitored) -
     assert monitored.subjects() == ["recovered: check failed: warehouse/fact_payment: no_rejected_rows"]
 
 
+def test_rejected_rows_that_are_corrected_in_a_later_window_are_reported_as_recovered(monitored: Monitored) -> None:
+    monitored.run("10:00", rows=3)
+    monitored.run("10:15", rows=3)
+    assert monitored.subjects() == ["check failed: warehouse/fact_payment: no_rejected_rows"]
+    monitored.run("10:30", rows=0)
+    assert monitored.subjects() == ["recovered: check failed: warehouse/fact_payment: no_rejected_rows"]
+
+
 def test_a_blocking_check_that_fails_its_run_is_one_problem(monitored: Monitored) -> None:
     run = monitored.run(at="transformation__fact_payment", rows=1)
     assert run.status == dg.DagsterRunStatus.FAILURE

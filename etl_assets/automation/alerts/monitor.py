@@ -34,7 +34,8 @@ from etl_assets.automation.alerts.state import (
     ProblemKey,
     ProblemKind,
 )
-from etl_assets.catalog.stages import CAPTURE_OP, LOAD_OP, TRANSFORMATION
+from etl_assets.catalog.checks import NO_REJECTED_ROWS
+from etl_assets.catalog.stages import CAPTURE_OP, LOAD_OP, TRANSFORMATION, WAREHOUSE
 
 # A finished run may become visible late, after runs that finished later: each evaluation lists some runs again.
 _OVERLAP = timedelta(minutes=10)
@@ -151,7 +152,8 @@ def _evaluate_run(instance: dg.DagsterInstance, run: dg.DagsterRun, state: Alert
         name = f"{asset}: {check.check_name}"
         key = ProblemKey(ProblemKind.CHECK, name, stage=check.asset_key.path[0])
         if check.passed:
-            resolve(key)
+            about_all_rows = key.stage == WAREHOUSE and check.check_name == NO_REJECTED_ROWS
+            state.resolve(key, first="" if about_all_rows else first, last=last)
         elif check.severity == dg.AssetCheckSeverity.ERROR:
             if check.blocking:
                 blocking_steps.add(event.step_key)
