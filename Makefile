@@ -6,7 +6,7 @@ RUN := $(UV) run --locked
 TOOL := $(UV) tool run --quiet --from
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test chaos coverage e2e browser bench bench-smoke deploy deploy-check check docs format clean
+.PHONY: help setup demo dev databases test chaos coverage e2e browser bench bench-smoke deploy deploy-check check docs format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,8 +22,11 @@ setup: $(UV) ## create the environment (.venv) from uv.lock
 demo: setup ## run the whole pipeline on a simulated totesys and print the result (a minute)
 	@$(RUN) python -m etl_assets.simulator demo
 
-dev: setup ## open the Dagster UI on the demo's data
-	@$(RUN) python -m etl_assets.simulator dev
+dev: setup ## let the demo live on, in the Dagster UI (PORT=3000; SPEED=300 times as fast as the real totesys)
+	@$(RUN) python -m etl_assets.simulator dev $(PORT:%=--port %) $(SPEED:%=--speed %)
+
+databases: setup ## run the demo's databases without the UI
+	@$(RUN) python -m etl_assets.simulator databases
 
 test: setup ## run the tests (a few minutes)
 	$(RUN) pytest

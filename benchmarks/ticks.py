@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -95,7 +95,7 @@ def profile(place: Place, storage: str) -> list[list[str]]:
 
 def run_empty(ops: Sequence[tuple[int, int]], storage: str) -> float:
     """Run a job of ops that do nothing, each with this many assets and checks. Return its seconds."""
-    partitions = capture_partitions(date(2026, 1, 1))
+    partitions = capture_partitions(datetime(2026, 1, 1, tzinfo=UTC))
     assets, number = [], 0
     for size, checks in ops:
         assets.append(_empty(range(number, number + size), checks, partitions))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from dagster._core.execution.asset_backfill import AssetBackfillData
 
 from etl_assets.adapters.postgres import connect
 from etl_assets.adapters.settings import EnvironmentVariableError, Settings
+from etl_assets.automation.jobs import capture_partitions
 from etl_assets.catalog.stages import INGESTION, REPORTS, TOTESYS, TRANSFORMATION, WAREHOUSE
 from etl_assets.definitions import definitions, defs
 from etl_assets.reports.assets import report_assets
@@ -206,16 +208,38 @@ def test_a_report_depends_on_the_tables_it_queries_and_the_page_on_all_reports()
     assert deps["page"] == {report.name for report in load_reports()[0]}
 
 
-@pytest.mark.parametrize("start", ["yesterday", "2026-13-01", "2026-11-01-00:00"])
+@pytest.mark.parametrize(
+    "start",
+    ["yesterday", "2026-13-01", "2026-11-01-00:00", "2026-W45-1", "2026-11-01T10:30:00", "2026-11-01T10:30+01:00"],
+)
 def test_a_malformed_start_of_partitions_raises_one_line_that_names_it(start: str) -> None:
-    with pytest.raises(EnvironmentVariableError, match=f"^PARTITIONS_START must be a date .*{start}"):
+    with pytest.raises(
+        EnvironmentVariableError, match=f"^PARTITIONS_START must be a day or a moment .*{re.escape(start)}"
+    ):
         Settings.from_environment({"PARTITIONS_START": start})
 
 
 def test_a_first_partition_in_the_future_is_refused_with_the_variable() -> None:
-    tomorrow = datetime.now(UTC).date() + timedelta(days=1)
-    with pytest.raises(EnvironmentVariableError, match=f"^PARTITIONS_START is {tomorrow}, in the future: set it to"):
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    line = f"^PARTITIONS_START is {tomorrow:%Y-%m-%dT%H:%M}, in the future: set it to"
+    with pytest.raises(EnvironmentVariableError, match=line):
         definitions(settings=Settings(partitions_start=tomorrow))
+
+
+@pytest.mark.parametrize(
+    ("start", "first"), [("2026-11-02", "2026-11-02-00:00"), ("2026-11-02T10:45", "2026-11-02-10:45")]
+)
+def test_partitions_begin_at_a_day_or_a_moment(start: str, first: str) -> None:
+    settings = Settings.from_environment({"PARTITIONS_START": start})
+    assert capture_partitions(settings.partitions_start).get_first_partition_key() == first
+
+
+def test_a_first_partition_that_begins_within_a_window_is_refused_with_the_variable() -> None:
+    settings = Settings.from_environment({"PARTITIONS_START": "2026-11-02T10:40"})
+    with pytest.raises(
+        EnvironmentVariableError, match=r"^PARTITIONS_START is 2026-11-02T10:40, within a window: set it"
+    ):
+        definitions(settings=settings)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -79,7 +79,7 @@ def open_bucket(variable: str, s3_client: Callable[[], Any] = default_s3_client)
 class Settings:
     """The settings that shape the definitions. The defaults suit a laptop.
 
-    partitions_start: the day of the first partition, UTC.
+    partitions_start: the beginning of the first partition, UTC.
     automated: whether schedules and sensors are on by default.
     alerts_topic: the ARN of the SNS topic for alerts; with one, the sensor `alerts` is on by default.
     json_logs: whether log lines outside of runs are JSON on stdout.
@@ -90,7 +90,7 @@ class Settings:
     run_task_definition: on ECS, the task definition family of runs.
     """
 
-    partitions_start: date = date(2026, 11, 1)
+    partitions_start: datetime = datetime(2026, 11, 1, tzinfo=UTC)
     automated: bool = False
     alerts_topic: str | None = None
     json_logs: bool = False
@@ -143,6 +143,13 @@ class Settings:
         return timedelta(seconds=70 if self.run_task_definition else 40)
 
 
+def _day_or_moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if text not in (f"{moment:%Y-%m-%d}", f"{moment:%Y-%m-%dT%H:%M}"):
+        raise ValueError
+    return moment.replace(tzinfo=UTC)
+
+
 _ON_OR_OFF = {"on": True, "off": False}.__getitem__
 
 
@@ -186,7 +193,7 @@ _FORMS: tuple[tuple[str | None, Variable, Callable[[str], Any], str | None], ...
         _matching(r"(?!AWS/|:)[\w./#: -]{1,255}"),
         "a CloudWatch namespace such as totesys-etl",
     ),
-    ("partitions_start", Variable.PARTITIONS_START, date.fromisoformat, "a date such as 2026-11-01"),
+    ("partitions_start", Variable.PARTITIONS_START, _day_or_moment, "a day or a moment such as 2026-11-01T10:30, UTC"),
     ("automated", Variable.AUTOMATION, _ON_OR_OFF, "on or off"),
     (
         "alerts_topic",

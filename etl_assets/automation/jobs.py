@@ -8,13 +8,13 @@ captures are not loaded, and `report` on `reports_sensor`. `ingestion`, `transfo
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 
 from etl_assets.adapters.settings import EnvironmentVariableError, Settings, Variable
-from etl_assets.catalog.partitions import PARTITION_KEY_FORMAT, WINDOW_CRON
+from etl_assets.catalog.partitions import PARTITION_KEY_FORMAT, WINDOW_CRON, WINDOW_MINUTES
 from etl_assets.catalog.stages import ETL, INGESTION, REPLAY, REPORT, REPORTS, TRANSFORMATION, WAREHOUSE
 
 MAX_RUNTIME = "dagster/max_runtime"
@@ -74,18 +74,20 @@ _QUEUED = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
 UNFINISHED = [*_QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
-def capture_partitions(start: date) -> dg.TimeWindowPartitionsDefinition:
-    """Return the partitions: 15-minute windows, UTC, from the start of a day to the window that contains now.
+def capture_partitions(start: datetime) -> dg.TimeWindowPartitionsDefinition:
+    """Return the partitions: 15-minute windows, UTC, from the first one to the one that contains now.
 
     Raises:
-        EnvironmentVariableError: the start is in the future, so that there would be none.
+        EnvironmentVariableError: the start is in the future, so that there would be none, or within a window.
     """
-    if start > datetime.now(UTC).date():
-        raise EnvironmentVariableError(
-            Variable.PARTITIONS_START, f"is {start}, in the future: set it to a day up to today"
-        )
+    variable, written = Variable.PARTITIONS_START, f"{start:%Y-%m-%dT%H:%M}"
+    if start > datetime.now(UTC):
+        raise EnvironmentVariableError(variable, f"is {written}, in the future: set it to a day up to today")
+    if start.minute % WINDOW_MINUTES:
+        problem = f"is {written}, within a window: set it to a time at which one begins, every {WINDOW_MINUTES} minutes"
+        raise EnvironmentVariableError(variable, problem)
     return dg.TimeWindowPartitionsDefinition(
-        start=f"{start:%Y-%m-%d}-00:00", fmt=PARTITION_KEY_FORMAT, cron_schedule=WINDOW_CRON, end_offset=1
+        start=f"{start:{PARTITION_KEY_FORMAT}}", fmt=PARTITION_KEY_FORMAT, cron_schedule=WINDOW_CRON, end_offset=1
     )
 
 

@@ -69,7 +69,7 @@ class BeforeFirstPartitionError(PermanentError):
     def __init__(self, partition: str, start: datetime) -> None:
         super().__init__(
             f"partition {partition} is captured and not loaded, and no later one can be loaded before it, but "
-            f"{Variable.PARTITIONS_START} is {start:%Y-%m-%d}: set it to {partition[:10]} or an earlier day"
+            f"{Variable.PARTITIONS_START} is {start:%Y-%m-%dT%H:%M}: set it to {partition[:10]} or an earlier day"
         )
 
 

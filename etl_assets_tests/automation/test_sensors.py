@@ -239,7 +239,8 @@ def test_catch_up_names_a_first_partition_that_was_moved_past_a_capture(
     day = f"{platform.now:%Y-%m-%d}"
     platform.now += timedelta(days=2)
     urls = (platform.totesys_url, platform.warehouse_url, platform.buckets_url)
-    later = Platform(*urls, platform.environment, settings=Settings(partitions_start=platform.now.date()))
+    start = platform.now.replace(hour=0, minute=0)
+    later = Platform(*urls, platform.environment, settings=Settings(partitions_start=start))
     with pytest.raises(BeforeFirstPartitionError, match=f"is captured and not loaded, .* set it to {day} or"):
         evaluate_sensor(later, instance)
 

@@ -4,7 +4,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection
 from dataclasses import replace
-from datetime import UTC, date, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from html import unescape
 from typing import Any
@@ -64,7 +64,7 @@ def platform(
     with connect(platform.totesys_url) as connection:
         for day in (newest + timedelta(days=number) for number in range(1, 8)):
             if day.isoweekday() <= 5:
-                Totesys(connection).run_payments(day)
+                Totesys(connection).run_payments(datetime.combine(day, time(7, 55, 10)))
     platform.refresh()
     return platform
 

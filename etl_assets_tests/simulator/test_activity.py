@@ -1,17 +1,17 @@
 """The simulation behaves as measured on the real totesys."""
 
-import re
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from etl_assets.adapters.postgres import Connection, connect
-from etl_assets.adapters.settings import Variable
-from etl_assets.simulator import demo, postgres
+from etl_assets.simulator import postgres
 from etl_assets.simulator.__main__ import main
 from etl_assets.simulator.activity import Totesys
+from etl_assets.simulator.live import plan, plan_mishaps
 from etl_assets_tests.harness import new_database
 
 MONDAY = date(2024, 8, 26)
@@ -114,34 +114,47 @@ def test_a_server_cannot_be_started_twice_on_the_same_data(tmp_path: Path) -> No
     postgres.remove(tmp_path / "pg")
 
 
-@pytest.mark.e2e
-def test_the_demo_runs_twice_and_prints_the_warehouse(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for variable in (*Variable, "DAGSTER_HOME"):
-        monkeypatch.setenv(variable, "")  # the demo sets them: restored after the test
-    monkeypatch.delenv("PARTITIONS_START")
-    with pytest.raises(SystemExit, match="no demo yet"):
-        demo.dev()
-    for _ in range(2):
-        demo.demo(years=1, days=1)
-        output = capsys.readouterr().out
-        assert "fact_sales_order" in output
-        assert "never paid" in output
-        renamed = re.search(r"They differ because totesys renamed design (\d+) from (.+) to Evergreen", output)
-        assert renamed
-        design, name = renamed.groups()
-        assert re.search(rf"^  {design} +Evergreen +[\d,]+ +{design} +{name} +[\d,]+$", output, re.MULTILINE)
-        page = tmp_path / ".demo" / "reports.html"
-        assert f"on one page: {page.as_uri()}" in output
-        assert "Payments due by outcome" in page.read_text()
-    demo.clean()
-    assert not (tmp_path / ".demo").exists()
-    assert not postgres.data_folder(tmp_path / ".demo/postgres").exists()
-
-
 def test_events_of_a_day_are_in_order(connection: Connection) -> None:
     times = [event.at for event in Totesys(connection).plan_day(MONDAY)]
     assert times == sorted(times)
     assert times[0] == datetime(2024, 8, 26, 7, 55, 10)
+
+
+def test_activity_is_squeezed_day_after_working_day_from_any_moment_on(connection: Connection) -> None:
+    totesys = Totesys(connection)
+    totesys.generate_history(MONDAY - timedelta(days=14), MONDAY)
+    saturday_night = datetime(2024, 8, 31, 23, 30)
+    squeezed = list(islice(plan(totesys, saturday_night, speed=300), 200))
+    times = [event.at for event in squeezed]
+    assert times == sorted(times)
+    assert times[0] == saturday_night
+    assert times[-1] - times[0] < timedelta(minutes=20), "five working days"
+    for event in squeezed[:50]:
+        event.apply(event.at)
+    stamps = connection.run("SELECT DISTINCT created_at::date FROM sales_order WHERE created_at > '2024-08-31'")
+    assert {day for [day] in stamps} <= {date(2024, 8, 31), date(2024, 9, 1)}, "the days on which it happened"
+
+
+def test_activity_in_real_time_goes_on_from_now(connection: Connection) -> None:
+    totesys = Totesys(connection)
+    totesys.generate_history(MONDAY - timedelta(days=14), MONDAY)
+    noon = datetime(2024, 8, 30, 12)
+    times = [event.at for event in islice(plan(totesys, noon), 60)]
+    assert times == sorted(times)
+    assert times[0] > noon
+    assert {time.date() for time in times} >= {date(2024, 8, 30), date(2024, 9, 2)}, "without the weekend"
+
+
+def test_a_mistyped_date_is_corrected_and_a_cancelled_order_is_gone(connection: Connection) -> None:
+    totesys = Totesys(connection)
+    totesys.generate_history(MONDAY - timedelta(days=14), MONDAY)
+    mistype, cancel, correct = islice(plan_mishaps(totesys, datetime.combine(MONDAY, time(9))), 3)
+    happened = str(mistype.apply(mistype.at))
+    [[order]] = connection.run("SELECT sales_order_id FROM sales_order WHERE agreed_delivery_date = '2026-02-30'")
+    assert f"2026-02-30 into agreed_delivery_date of sales order {order}" in happened
+    correct.apply(correct.at)
+    assert connection.run("SELECT count(agreed_delivery_date::date) > 0 FROM sales_order") == [[True]]
+    counts = "SELECT (SELECT count(*) FROM sales_order), (SELECT count(*) FROM transaction), count(*) FROM payment"
+    [[orders, transactions, payments]] = connection.run(counts)
+    cancel.apply(cancel.at)
+    assert connection.run(counts) == [[orders - 1, transactions - 1, payments - 1]]
