@@ -54,7 +54,12 @@ def _star_asset(
         key=key,
         ins={name: dg.AssetIn(key=upstream_key) for name, upstream_key in upstream.items()},
         description=asset_description(
-            star, f"One row per {key_text(star)} and capture.", partition_example(key.path), origins=origins
+            star,
+            f"One row per {key_text(star)} and capture.",
+            f'```python\nfrom etl_assets import lake\nlake.current("{star.name}").to_pandas()\n```',
+            "`lake.history` has every version. The rows of one partition:",
+            partition_example(key.path),
+            origins=origins,
         ),
         metadata=table_metadata(star, origins=origins, versioned=True),
         kinds={"pandas", "parquet"},
