@@ -275,7 +275,7 @@ class Unread(dict):
     get = __contains__ = __getitem__
 os.environ = Unread(os.environ)
 for module in pkgutil.walk_packages(etl_assets.__path__, "etl_assets."):
-    if not module.name.endswith(("definitions", "demo", "__main__")):
+    if not module.name.endswith(("definitions", "__main__")):
         importlib.import_module(module.name)
 """
     completed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)

@@ -22,7 +22,6 @@ from etl_assets.adapters.postgres import connect, transaction
 from etl_assets.adapters.settings import Variable
 from etl_assets.catalog.partitions import WINDOW_MINUTES
 from etl_assets.catalog.stages import LOAD_OP, REBUILD, WAREHOUSE
-from etl_assets.definitions import definitions
 from etl_assets.reports.answers import answer_reports
 from etl_assets.reports.report import label, load_reports, text_table
 from etl_assets.schema.columns import CAPTURED_AT
@@ -123,6 +122,8 @@ def _with_total_amount(sales_order: pd.DataFrame) -> pd.DataFrame:
 
 def _add_total_amount(server: postgres.Server) -> tuple[int, float]:
     """Rebuild sales orders with a derived column in a copy of the warehouse. Return versions changed, and seconds."""
+    from etl_assets.definitions import definitions  # reads the environment
+
     origins = tuple(ColumnOf("sales_order", column) for column in ("units_sold", "unit_price"))
     changed = replace(
         fact_sales_order,

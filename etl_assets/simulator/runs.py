@@ -15,7 +15,6 @@ from etl_assets.adapters.settings import Settings
 from etl_assets.automation.jobs import request_current_partition
 from etl_assets.catalog.partitions import ETL_POOL
 from etl_assets.catalog.stages import ETL, REPORT, REPORTS
-from etl_assets.definitions import definitions
 from etl_assets.simulator import folder
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -27,6 +26,8 @@ class Runs:
 
     def __init__(self, *, raise_on_error: bool) -> None:
         os.environ |= folder.environment()
+        from etl_assets.definitions import definitions  # reads the environment
+
         self._raise_on_error = raise_on_error
         self._definitions = definitions(settings=Settings.from_environment(os.environ))
         self._instance = dg.DagsterInstance.get()
