@@ -23,7 +23,7 @@ from etl_assets.lake.rows import LakeRows, Shape
 from etl_assets.schema.table import Catalog
 from etl_assets.totesys import TOTESYS_TABLES
 from etl_assets.transformation import STAR_TABLES
-from etl_assets.transformation.star_table import StarTable, UnknownTableError, with_descriptions
+from etl_assets.transformation.star_table import StarTable, with_descriptions
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -70,10 +70,7 @@ class Lake:
         return connection
 
     def _rows(self, table: str, shape: Shape) -> LakeRows:
-        stars = {star.name: star for star in self.catalog.stars}
-        if table not in stars:
-            raise UnknownTableError(table, stars)
-        star = stars[table]
+        star = self.catalog.star(table)
         source, *_ = star.inputs(self.catalog.stars)
         return LakeRows(
             asset=f"{TRANSFORMATION}/{table}",

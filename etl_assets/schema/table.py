@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 import pyarrow as pa
 
 from etl_assets.schema.columns import CAPTURED_AT, CAPTURED_AT_TYPE, about
+from etl_assets.schema.errors import PermanentError
 
 _CAPTURED_AT_COLUMN = about("Time of the capture, UTC by the source's clock.", CAPTURED_AT_TYPE).with_name(CAPTURED_AT)
 
@@ -72,6 +73,13 @@ def referenced_first(tables: Iterable[AnyTable]) -> list[AnyTable]:
     return [by_name[name] for name in order.static_order()]
 
 
+class UnknownTableError(PermanentError):
+    """There is no star table of a name."""
+
+    def __init__(self, name: str, stars: Iterable[str]) -> None:
+        super().__init__(f"{name} is no star table: the star tables are {', '.join(sorted(stars))}")
+
+
 @dataclass(frozen=True)
 class Catalog(Generic[AnyTable]):
     """All tables by name: those of the source, and those of the star, whose references are resolved here."""
@@ -100,8 +108,10 @@ class Catalog(Generic[AnyTable]):
         """Return a star table.
 
         Raises:
-            KeyError: no star table has this name.
+            UnknownTableError: no star table has this name.
         """
+        if name not in self._stars_by_name:
+            raise UnknownTableError(name, self._stars_by_name)
         return self._stars_by_name[name]
 
     def references(self, star: AnyTable) -> dict[str, AnyTable]:

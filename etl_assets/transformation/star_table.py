@@ -17,17 +17,9 @@ import pandas as pd
 import pyarrow as pa
 
 from etl_assets.schema.columns import with_origins
-from etl_assets.schema.errors import PermanentError
 from etl_assets.schema.table import Catalog, JoinDependency, SharedColumns, Table
 
 Transform = Callable[..., pd.DataFrame]
-
-
-class UnknownTableError(PermanentError):
-    """There is no star table of a name."""
-
-    def __init__(self, name: str, stars: Iterable[str]) -> None:
-        super().__init__(f"{name} is no star table: the star tables are {', '.join(sorted(stars))}")
 
 
 class ColumnOf(NamedTuple):

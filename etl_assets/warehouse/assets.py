@@ -54,6 +54,7 @@ def rules_asset(catalog: Catalog[StarTable], partitions: dg.TimeWindowPartitions
         "made by these only. Nothing is loaded into a table built by another rule until the job `rebuild` has run.",
         metadata={"dagster/column_schema": schema},
         kinds={"python"},
+        io_manager_key="warehouse_io_manager",
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.multi_run(MAX_PARTITIONS_PER_RUN),
     )

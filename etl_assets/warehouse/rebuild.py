@@ -19,7 +19,7 @@ from etl_assets.schema.errors import PermanentError
 from etl_assets.schema.rows import Rows
 from etl_assets.schema.table import Catalog, Table
 from etl_assets.transformation.parquet_files import REBUILDS_FOLDER, StarRows, write_star
-from etl_assets.transformation.star_table import StarTable, UnknownTableError
+from etl_assets.transformation.star_table import StarTable
 from etl_assets.transformation.transform import TransformStats, transform_captures
 from etl_assets.warehouse.ddl import create_bookkeeping, stored_tables
 from etl_assets.warehouse.ledger import forget_rules, loaded_captures, outdated_tables, record_rules
@@ -167,10 +167,8 @@ def expected_rebuilds(connection: Connection, catalog: Catalog[StarTable], rules
 
 def _with_inputs(tables: set[str], catalog: Catalog[StarTable]) -> set[str]:
     """Return star tables, and the star tables that these are made from."""
-    stars = {star.name: star for star in catalog.stars}
-    if unknown := sorted(tables - stars.keys()):
-        raise UnknownTableError(unknown[0], stars)
-    inputs = set[str]().union(*(stars.keys() & stars[name].inputs(catalog.stars) for name in tables))
+    stars = {star.name for star in catalog.stars}
+    inputs = {name for table in sorted(tables) for name in catalog.star(table).inputs(catalog.stars)} & stars
     return tables if inputs <= tables else _with_inputs(tables | inputs, catalog)
 
 

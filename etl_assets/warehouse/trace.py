@@ -29,7 +29,7 @@ from etl_assets.schema.table import Catalog, Table
 from etl_assets.schema.types import sql_type
 from etl_assets.schema.validation import ValidatedRows
 from etl_assets.transformation.parquet_files import REBUILDS_FOLDER, NotMaterializedError, NotTransformedError, StarRows
-from etl_assets.transformation.star_table import StarTable, UnknownTableError
+from etl_assets.transformation.star_table import StarTable
 from etl_assets.warehouse.ledger import latest_loaded, rules_of_tables
 from etl_assets.warehouse.rebuild import Stores
 from etl_assets.warehouse.relations import LOADS, PENDING, REJECTED, relation
@@ -131,10 +131,7 @@ def trace(
         RowUnknownError: there is no such row.
         DatabaseUnavailableError: the warehouse is down.
     """
-    stars = {star.name: star for star in catalog.stars}
-    if name not in stars:
-        raise UnknownTableError(name, stars)
-    star = stars[name]
+    star = catalog.star(name)
     tracer = _Tracer(stores, catalog, star, _parse_key(star, values), show_personal)
     with stores.connect() as connection, transaction(connection, snapshot=True):
         loaded = latest_loaded(connection)

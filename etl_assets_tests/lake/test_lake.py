@@ -14,7 +14,7 @@ from etl_assets.ingestion.manifest import list_after, partition_of
 from etl_assets.lake.duck import DuckDBMissingError
 from etl_assets.lake.files import LakeBehindWarning, NoFileError
 from etl_assets.lake.rows import OtherColumnsError
-from etl_assets.transformation.star_table import UnknownTableError
+from etl_assets.schema.table import UnknownTableError
 from etl_assets_tests.changed_rules import IN_CAPITALS, WITH_TOTAL
 from etl_assets_tests.harness import (
     ROOT,

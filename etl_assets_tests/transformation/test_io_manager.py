@@ -329,6 +329,11 @@ def test_a_partitioned_asset_is_not_loaded_without_a_partition(
         defs.load_asset_value(asset, python_type=pd.DataFrame)
 
 
+def test_the_rules_of_the_warehouse_are_metadata_and_no_table_to_load(loaded: tuple[Platform, str, str]) -> None:
+    with pytest.raises(dg.Failure, match="^rules is no star table: the star tables are dim_counterparty,"):
+        defs.load_asset_value(["warehouse", "rules"], python_type=pd.DataFrame)
+
+
 def test_a_warehouse_without_the_table_is_told_to_be_loaded_first(
     loaded: tuple[Platform, str, str], warehouse_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pytest
 
 from etl_assets.schema.columns import columns, missing_as, optional, renamed_from
-from etl_assets.schema.table import Table
+from etl_assets.schema.table import Table, UnknownTableError
 from etl_assets.simulator.postgres import Server
-from etl_assets.transformation.star_table import ColumnOf, StarTable, UnknownTableError, star_table
+from etl_assets.transformation.star_table import ColumnOf, StarTable, star_table
 from etl_assets.warehouse.loader import OutdatedFileError
 from etl_assets.warehouse.plan import EvolutionBlockedError
 from etl_assets.warehouse.rebuild import HistoryIncompleteError, RowsLostError
