@@ -325,7 +325,10 @@ def connect(url: str) -> Iterator[Connection]:
         if isinstance(refused, DatabaseError):
             raise _classify_error(refused, "connecting") from error
         where = arguments.get("unix_sock") or f"{arguments['host']}:{arguments['port']}"
-        raise DatabaseUnavailableError(f"no connection to PostgreSQL at {where}: {error}") from error
+        reason = error.__cause__ or error  # pg8000 calls whatever happens to a socket a communication error
+        raise DatabaseUnavailableError(
+            f"no connection to PostgreSQL at {where}: {reason}: is it running, and reached from here?"
+        ) from error
     try:
         yield connection
     finally:

@@ -8,7 +8,7 @@ from dagster_aws.s3 import S3Resource
 from pydantic import PrivateAttr
 
 from etl_assets.adapters.object_store import Bucket
-from etl_assets.adapters.postgres import Connection, LoginError, StatementRefusedError, connect
+from etl_assets.adapters.postgres import Connection, DatabaseUnavailableError, LoginError, StatementRefusedError, connect
 from etl_assets.adapters.settings import EnvironmentVariableError, open_bucket, required
 
 
@@ -23,7 +23,7 @@ class DatabaseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         Raises:
             EnvironmentVariableError: the variable is not set, or is not a PostgreSQL URL, or the server refuses it.
-            DatabaseUnavailableError: no server answers.
+            DatabaseUnavailableError: no server answers. The message names the variable.
         """
         url = required(self.variable)
         with ExitStack() as stack:
@@ -33,6 +33,8 @@ class DatabaseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
                 raise EnvironmentVariableError(self.variable, str(error)) from None
             except StatementRefusedError as error:
                 raise EnvironmentVariableError(self.variable, f"is refused: {error}") from error
+            except DatabaseUnavailableError as error:
+                raise DatabaseUnavailableError(f"{error} ({self.variable})") from error
             yield connection
 
 

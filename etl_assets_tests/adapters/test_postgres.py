@@ -113,8 +113,15 @@ def test_a_server_that_is_down_is_an_outage_with_its_address() -> None:
     assert SECRET not in str(raised.value)
 
 
-def test_a_missing_socket_is_an_outage(tmp_path: Path) -> None:
-    with pytest.raises(DatabaseUnavailableError, match=str(tmp_path)), connect(f"postgresql://u@/d?host={tmp_path}"):
+def test_a_missing_socket_is_an_outage_with_the_reason_and_the_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAREHOUSE_DATABASE_URL", f"postgresql://u@/d?host={tmp_path}")
+    missing = rf"{tmp_path}.*: \[Errno 2\] No such file or directory: is it running, .*\(WAREHOUSE_DATABASE_URL\)$"
+    with (
+        pytest.raises(DatabaseUnavailableError, match=missing),
+        DatabaseResource(variable="WAREHOUSE_DATABASE_URL").connect(),
+    ):
         pass
 
 
