@@ -254,8 +254,10 @@ def _refusals(address: Mapping[str, str]) -> Iterator[None]:
 
 
 def _advice(error: ClientError, status: int) -> str:
-    """Return what to do about a refusal, if it is that of a store which is not quite S3."""
+    """Return what to do about a refusal, if the bucket is not there or the store is not quite S3."""
     message = str(error).lower()
+    if error.response["Error"]["Code"] == "NoSuchBucket":
+        return " (create it, or correct the URL)"
     if "x-amz-checksum" in message:
         return _CHECKSUMS
     publishes = error.operation_name in ("PutObject", "CompleteMultipartUpload")

@@ -8,7 +8,13 @@ from dagster_aws.s3 import S3Resource
 from pydantic import PrivateAttr
 
 from etl_assets.adapters.object_store import Bucket
-from etl_assets.adapters.postgres import Connection, DatabaseUnavailableError, LoginError, StatementRefusedError, connect
+from etl_assets.adapters.postgres import (
+    Connection,
+    DatabaseUnavailableError,
+    LoginError,
+    StatementRefusedError,
+    connect,
+)
 from etl_assets.adapters.settings import EnvironmentVariableError, open_bucket, required
 
 

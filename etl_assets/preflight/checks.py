@@ -1,12 +1,20 @@
 """The checks of a preflight: what was looked at, what was found, and what to do about it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
+from botocore.exceptions import NoCredentialsError
+
 from etl_assets.reports.status import UNREADABLE
 from etl_assets.schema.errors import PermanentError
+
+# What to do about errors of others, which do not say it.
+_REMEDIES: Mapping[type[Exception], str] = {
+    PermissionError: "let this user read and write there, or correct the URL",
+    NoCredentialsError: "give them as to any AWS SDK, AWS_PROFILE for example (see docs/configuration.md)",
+}
 
 
 class Outcome(StrEnum):
@@ -54,7 +62,8 @@ class Preflight:
         except NotSetError as reason:
             self._add(name, Outcome.NOT_SET, str(reason))
         except UNREADABLE as error:
-            self._add(name, Outcome.FAILED, str(error))
+            remedies = (remedy for kind, remedy in _REMEDIES.items() if isinstance(error, kind))
+            self._add(name, Outcome.FAILED, ": ".join([str(error), *remedies]))
 
     def leave(self, name: str, why: str) -> None:
         """Keep that something was not looked at."""

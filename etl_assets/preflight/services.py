@@ -34,12 +34,19 @@ def check_variables(preflight: Preflight, environment: Mapping[str, str]) -> Non
 
     def check() -> str:
         missing = [f"{name} is not set" for name in _REQUIRED if not environment.get(name)]
-        if problems := [*missing, *_malformed(environment)]:
+        if problems := [*missing, *_same_bucket(environment), *_malformed(environment)]:
             raise PreflightError(f"{'; '.join(problems)} (see docs/configuration.md)")
         default = ", ".join(name for name in Variable if not environment.get(name))
         return f"all that must be set are; not set: {default or 'none'}"
 
     preflight.check("variables", check)
+
+
+def _same_bucket(environment: Mapping[str, str]) -> Iterator[str]:
+    ingestion, transformation = Variable.INGESTION_URL, Variable.TRANSFORMATION_URL
+    url = environment.get(ingestion, "").rstrip("/")
+    if url and url == environment.get(transformation, "").rstrip("/"):
+        yield f"{transformation} must be another place than {ingestion}"
 
 
 def _malformed(environment: Mapping[str, str]) -> Iterator[str]:

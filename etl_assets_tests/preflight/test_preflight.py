@@ -11,6 +11,7 @@ from typing import Any
 import boto3
 import dagster as dg
 import pytest
+from botocore.exceptions import NoCredentialsError
 
 from etl_assets.__main__ import main
 from etl_assets.adapters.object_store import Bucket
@@ -19,6 +20,7 @@ from etl_assets.catalog.partitions import ETL_POOL
 from etl_assets.preflight.buckets import KEY, check_bucket
 from etl_assets.preflight.checks import Outcome, Preflight
 from etl_assets.preflight.databases import check_source, check_warehouse
+from etl_assets.preflight.services import check_variables
 from etl_assets.simulator import postgres
 from etl_assets_tests.harness import Platform, unique_numbers
 from etl_assets_tests.pipeline import CATALOG, RULES
@@ -188,7 +190,8 @@ def test_what_is_down_hides_nothing_else(
     assert found.keys() == {"totesys connection", "warehouse connection", "ingestion bucket", "alerts"}
     assert "password authentication failed" in found["totesys connection"]
     assert "no connection to PostgreSQL at 127.0.0.1:1" in found["warehouse connection"]
-    assert "bucket nowhere" in found["ingestion bucket"]
+    assert "bucket nowhere: " in found["ingestion bucket"]
+    assert found["ingestion bucket"].endswith("(create it, or correct the URL)")
     assert "does not exist" in found["alerts"]
     boto3.client("sns").create_topic(Name="nobody")
     assert check("--publish")[1]["alerts"][0] == Outcome.OK
@@ -210,6 +213,31 @@ def test_a_store_that_overwrites_is_refused(bucket_url: str) -> None:
         "ingestion write-once": Outcome.FAILED,
         "ingestion read": Outcome.NOT_CHECKED,
     }
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (PermissionError(13, "Permission denied", "/etc/ingestion"), "let this user read and write there"),
+        (NoCredentialsError(), "give them as to any AWS SDK"),
+    ],
+)
+def test_a_bucket_that_may_not_be_used_is_named_with_the_remedy(error: Exception, remedy: str) -> None:
+    def refused() -> Bucket:
+        raise error
+
+    preflight = Preflight()
+    check_bucket(preflight, "ingestion", refused)
+    assert preflight.checks[0].found.startswith(f"{error}: {remedy}")
+
+
+def test_buckets_at_one_place_are_refused() -> None:
+    urls = {"INGESTION_URL": "file:///data/", "TRANSFORMATION_URL": "file:///data"}
+    databases = dict.fromkeys(("TOTESYS_DATABASE_URL", "WAREHOUSE_DATABASE_URL"), "postgresql://u@h/d")
+    preflight = Preflight()
+    check_variables(preflight, urls | databases)
+    [made] = preflight.checks
+    assert made.found.startswith("TRANSFORMATION_URL must be another place than INGESTION_URL")
 
 
 def test_the_text_has_a_line_per_check() -> None:
