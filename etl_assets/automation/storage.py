@@ -12,7 +12,6 @@ from etl_assets.adapters.postgres import Connection, connect, quote_identifier
 from etl_assets.adapters.settings import Variable, required
 
 _STARTED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
-_MESSAGE = "The task in which it ran has ended."
 
 
 def create(connection: Connection, database: str) -> None:
@@ -22,15 +21,16 @@ def create(connection: Connection, database: str) -> None:
         connection.run(f"CREATE DATABASE {quote_identifier(database)}")
 
 
-def end_runs(instance: dg.DagsterInstance) -> None:
-    """Report that the runs of an earlier task have ended.
+def end_runs(instance: dg.DagsterInstance, ran_in: str) -> None:
+    """Report that the runs of an earlier task, or of another thing that they ran in, have ended.
 
     Those that have failed are launched again, as after the death of any worker.
     """
+    message = f"The {ran_in} in which it ran has ended."
     for run in instance.get_runs(dg.RunsFilter(statuses=_STARTED)):
-        instance.report_run_failed(run, _MESSAGE)
+        instance.report_run_failed(run, message)
     for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.CANCELING])):
-        instance.report_run_canceled(run, _MESSAGE)
+        instance.report_run_canceled(run, message)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             create(connection, required("DAGSTER_POSTGRES_DB"))
     else:
         with dg.DagsterInstance.get() as instance:
-            end_runs(instance)
+            end_runs(instance, "task")
 
 
 if __name__ == "__main__":

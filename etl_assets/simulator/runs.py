@@ -13,6 +13,7 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 
 from etl_assets.adapters.settings import Settings
 from etl_assets.automation.jobs import request_current_partition
+from etl_assets.automation.storage import end_runs
 from etl_assets.catalog.partitions import ETL_POOL
 from etl_assets.catalog.stages import ETL, REPORT, REPORTS
 from etl_assets.simulator import folder
@@ -32,6 +33,7 @@ class Runs:
         self._definitions = definitions(settings=Settings.from_environment(os.environ))
         self._instance = dg.DagsterInstance.get()
         self._instance.event_log_storage.set_concurrency_slots(ETL_POOL, 1)
+        end_runs(self._instance, folder.command("dev"))  # else a dead one holds the pool for minutes
 
     def etl(self) -> dg.JobExecutionResult:
         """Run `etl` for the current window."""

@@ -24,6 +24,6 @@ def test_started_runs_are_ended_and_all_others_left_alone() -> None:
     left = (Status.NOT_STARTED, Status.SUCCESS, Status.FAILURE, Status.CANCELED)
     with dg.DagsterInstance.ephemeral() as instance:
         runs = {status: create_run_for_test(instance, status=status).run_id for status in (*ended, *left)}
-        end_runs(instance)
+        end_runs(instance, "task")
         after = {status: instance.get_run_by_id(run_id) for status, run_id in runs.items()}
         assert {status: run.status for status, run in after.items() if run} == ended | {each: each for each in left}

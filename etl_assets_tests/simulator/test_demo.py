@@ -11,17 +11,21 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
+import dagster as dg
 import pytest
+from dagster._core.test_utils import create_run_for_test
 from dotenv import dotenv_values
 
 from etl_assets.adapters.postgres import connect
 from etl_assets.adapters.settings import Variable
 from etl_assets.schema.errors import PermanentError
 from etl_assets.simulator import demo, dev, folder, postgres
+from etl_assets.simulator.runs import Runs
 from etl_assets_tests.harness import ROOT, until
 
 
@@ -139,6 +143,17 @@ def test_the_wheel_contains_what_the_demo_reads(tmp_path: Path) -> None:
         assert files.read("etl_assets/simulator/dagster.yaml") == (ROOT / "deploy" / "dagster.yaml").read_bytes()
         [metadata] = [name for name in files.namelist() if name.endswith("/METADATA")]
         assert "Provides-Extra: demo" in files.read(metadata).decode()
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_a_run_that_was_interrupted_holds_up_no_other() -> None:
+    folder.create(f"{datetime.now(UTC):%Y-%m-%d}")
+    os.environ |= folder.environment()
+    with dg.DagsterInstance.get() as instance:
+        run_id = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTING).run_id
+        Runs(raise_on_error=False)
+        [record] = instance.get_run_records(dg.RunsFilter(run_ids=[run_id]))
+        assert record.dagster_run.status == dg.DagsterRunStatus.FAILURE
 
 
 @pytest.mark.e2e
