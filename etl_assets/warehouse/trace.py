@@ -371,7 +371,7 @@ class _Tracer:
                 continue
             if match:
                 line, found[table.name] = match
-                yield Place(table.name, file.key, f"line {line:,}")
+                yield Place(table.name, file.key, f"line {line}")
             else:
                 yield Place(table.name, file.key, problem="without the row")
 
@@ -392,7 +392,7 @@ class _Tracer:
             try:
                 with rows.open(partition, {capture.id}) as file:
                     row = self._row_number(file.rows, capture.captured_at)
-                    place = Place(name, file.key, f"row {row:,}", "" if file.rule == rule else "by another rule")
+                    place = Place(name, file.key, f"row {row}", "" if file.rule == rule else "by another rule")
             except (NotMaterializedError, NotTransformedError):
                 continue
             if row and file.rule == rule:
