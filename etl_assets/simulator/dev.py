@@ -179,13 +179,18 @@ def _dagster(port: int, url: str) -> Iterator[None]:
 
 
 def _relay(process: subprocess.Popen[str], stopping: Flag) -> None:
-    """Write the output of processes to the log, and print alerts and errors. End this one after the last of them."""
+    """Write the output of processes to the log, and print alerts and errors. End this one after the last of them.
+
+    What repeats is printed once: a sensor fails every 30 seconds while a database is down.
+    """
     assert process.stdout
+    printed = {""}
     with folder.LOG.open("w") as log:
         for line in process.stdout:
             log.write(line)
             log.flush()
-            if not stopping.is_set() and (text := _worth_printing(line)):
+            if not stopping.is_set() and (text := _worth_printing(line)) not in printed:
+                printed.add(text)
                 print(f"{now():%H:%M:%S} {text}", flush=True)
     process.wait()
     if not stopping.is_set():
