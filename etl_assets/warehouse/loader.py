@@ -83,8 +83,8 @@ class TableLoad:
     unmatched: int = 0
     outdated: bool = False
     rows: int | None = None
-    seconds_read: float = 0
-    seconds_write: float = 0
+    seconds_read: float = 0.0
+    seconds_write: float = 0.0
     reconciliations: Sequence[Reconciliation] = ()
 
 

@@ -386,6 +386,7 @@ def test_a_window_without_captures_is_loaded_as_empty_whether_it_was_transformed
     loaded = metadata(result, "warehouse/dim_staff")
     [[staff]] = platform.totesys("SELECT count(*) FROM staff")
     assert (loaded["dagster/partition_row_count"], loaded["dagster/row_count"]) == (0, staff)
+    assert all(isinstance(value, float) for name, value in loaded.items() if name.startswith("seconds_"))
 
 
 def test_a_range_of_ingestion_captures_into_the_current_partition_only(platform: Platform) -> None:
