@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -46,9 +47,9 @@ The Dagster UI is {url}. What to look at:
   1 min    a clerk mistypes a date in totesys. The row is quarantined, and soon an ALERT is printed here
   3 min    an order is deleted in totesys. The warehouse keeps its history
   6 min    the clerk corrects the date. The row is loaded, and the alert recovers
-Databases, and all variables for another shell or a notebook:
+Databases, and what gives another shell this Python and all variables (a notebook reads {environment}):
   {psql}
-  . {environment}
+  {shell}
 Dagster's output is in {log}. Ctrl-C ends everything.
 """
 
@@ -76,7 +77,7 @@ def databases() -> None:
     with folder.stopped_by_signals():
         folder.environment()
         with folder.databases(folder.command("databases")) as server:
-            print(f"{_psql(server)}\n. {folder.ENVIRONMENT}\nCtrl-C ends them.", flush=True)
+            print(f"{_psql(server)}\n{_shell()}\nCtrl-C ends them.", flush=True)
             signal.pause()
 
 
@@ -218,10 +219,17 @@ def _answers(port: int) -> bool:
 
 def _guide(server: postgres.Server, url: str) -> str:
     files = {"page": folder.PAGE.resolve().as_uri(), "environment": folder.ENVIRONMENT, "log": folder.LOG}
-    return _GUIDE.format(url=url, psql=indent(_psql(server), "  ").lstrip(), **files)
+    return _GUIDE.format(url=url, psql=indent(_psql(server), "  ").lstrip(), shell=_shell(), **files)
 
 
 def _psql(server: postgres.Server) -> str:
     """Return the commands that open the databases, with PostgreSQL's own psql if there is no other."""
     psql = "psql" if shutil.which("psql") else postgres.program_file(folder.POSTGRES, "psql")
     return "\n".join(f"{psql} '{server.url(database)}'" for database in (TOTESYS, WAREHOUSE_DATABASE))
+
+
+def _shell() -> str:
+    """Return what gives a shell in this folder this Python, if it is an environment's, and all variables."""
+    activate = Path(sys.prefix, "bin", "activate")
+    scripts = [Path(os.path.relpath(activate))] if activate.exists() else []
+    return "; ".join(f". {shlex.quote(str(script))}" for script in (*scripts, folder.ENVIRONMENT))

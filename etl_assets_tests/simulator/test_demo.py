@@ -124,7 +124,10 @@ def test_the_databases_run_without_the_ui_at_the_addresses_of_the_environment_an
     folder.create("2026-11-01")
     url = folder.environment()["TOTESYS_DATABASE_URL"].replace("/totesys?", "/postgres?")
     with command("databases") as process:
-        read_until(process, "Ctrl-C ends them")
+        printed = read_until(process, "Ctrl-C ends them").splitlines()
+        status = f"{printed[-2]}; command -v python; echo $WAREHOUSE_DATABASE_URL"
+        other_shell = subprocess.run(["bash", "-c", status], capture_output=True, text=True, check=True)
+        assert other_shell.stdout.splitlines() == [sys.executable, folder.environment()["WAREHOUSE_DATABASE_URL"]]
         with connect(url) as connection, folder.databases("make dev", shared=True) as server:
             assert connection.run("SELECT 1") == [[1]]
             assert server.url() == url
