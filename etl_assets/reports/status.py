@@ -218,7 +218,7 @@ def status_answers(status: Status) -> list[Answer]:
         answers.append(answer("status_of_captures", texts, units, rows))
     if status.warehouse:
         texts = "Latest load of each star table", "The latest load that changed it, and its rows that are not loaded."
-        units = {"star_table": "", "captured": "UTC", "loaded": "UTC", "rows": "changed"}
+        units = {"star_table": "", "captured": "UTC", "loaded": "UTC", "changed_rows": ""}
         units |= {"pending": "rows that refer to a missing row", "rejected": "rows that do not fit their declaration"}
         rows = (_star_row(name, star) for name, star in status.warehouse.tables.items())
         answers.append(answer("status_of_loads", texts, units, rows))
