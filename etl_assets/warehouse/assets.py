@@ -293,7 +293,10 @@ def log_differing(log: logging.Logger, loaded: Load) -> None:
 
 def _quarantine_metadata(catalog: Catalog[StarTable], table: LoadedTable) -> Mapping[str, Any]:
     rows = [row for load in table.loads for row in load.quarantined]
-    return {"new": len(rows), "first": dg.MetadataValue.json([asdict(row) for row in _masked(catalog, rows)])}
+    return {
+        "newly_quarantined": len(rows),
+        "first": dg.MetadataValue.json([asdict(row) for row in _masked(catalog, rows)]),
+    }
 
 
 def _differing(table: LoadedTable) -> Mapping[str, Any]:

@@ -25,7 +25,7 @@ NO_REJECTED_ROWS = Check[LoadedTable](
     name=checks.NO_REJECTED_ROWS,
     description="Every row of the source is here in its present state. One that is not is reported once, under "
     "`first`, and stays in warehouse.rejected or warehouse.pending until it is corrected at the source.",
-    metadata_key="outstanding",
+    metadata_key="quarantined",
     count=lambda table: table.audit.outstanding,
 )
 

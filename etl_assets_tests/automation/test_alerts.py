@@ -572,6 +572,7 @@ def test_a_hook_of_an_asset_reports_to_its_topic(topic: tuple[str, str]) -> None
         assert dg.materialize([forecast], instance=instance, resources=resources).success
     [message] = received(topic[1])
     assert message["Subject"] == "totesys ETL: manual run succeeded at forecast"
+    assert "job: manual run" in message["Message"].splitlines()
 
 
 def test_the_alert_test_fails_on_purpose_and_can_be_resolved(monitored: Monitored) -> None:

@@ -40,7 +40,7 @@ def title_of(step: str) -> str:
 
 def run_details(run: dg.DagsterRun) -> Mapping[str, str]:
     """Return the job, the partitions and the link of a run."""
-    return {"job": run.job_name, "partition": partitions_of(run), "run": link(f"runs/{run.run_id}")}
+    return {"job": job_of(run), "partition": partitions_of(run), "run": link(f"runs/{run.run_id}")}
 
 
 def events_of(instance: dg.DagsterInstance, run_id: str, kind: dg.DagsterEventType) -> Iterator[dg.DagsterEvent]:
