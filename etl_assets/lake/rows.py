@@ -71,6 +71,10 @@ class LakeRows(Rows):
     ingestion: Bucket
     transformation: Bucket
 
+    def __repr__(self) -> str:
+        methods = ".to_pandas(), .to_arrow(), .to_reader(), .to_duckdb()"
+        return f"<{self.shape.name.lower()} rows of {self.star.name}, read by {methods}>"
+
     def schema(self) -> pa.Schema:
         """Return the declared columns, `captured_at` and `deleted`; of a history `valid_from` and `valid_to`, too."""
         return latest_schema(self.star) if self.shape is Shape.CURRENT else version_schema(self.star)

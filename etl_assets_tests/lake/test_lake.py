@@ -2,6 +2,7 @@
 
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -132,6 +133,12 @@ def test_captures_after_one_that_is_not_transformed_do_not_count(loaded: Platfor
     loaded.refresh("transformation", partition=skipped.partition)
     assert lake.current("dim_design").as_of() == loaded.latest_capture.captured_at
     assert lake.history("dim_design").to_pandas()["design_name"].str.startswith("Renamed").sum() == 2
+
+
+def test_rows_say_in_a_notebook_how_to_read_them(tmp_path: Path) -> None:
+    bucket = Bucket(tmp_path.as_uri())
+    rows = lake.Lake(ingestion=bucket, transformation=bucket).current("dim_staff")
+    assert repr(rows) == "<current rows of dim_staff, read by .to_pandas(), .to_arrow(), .to_reader(), .to_duckdb()>"
 
 
 def test_what_is_missing_is_named(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
