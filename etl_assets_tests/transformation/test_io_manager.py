@@ -330,7 +330,7 @@ def test_a_partitioned_asset_is_not_loaded_without_a_partition(
 
 
 def test_the_rules_of_the_warehouse_are_metadata_and_no_table_to_load(loaded: tuple[Platform, str, str]) -> None:
-    with pytest.raises(dg.Failure, match="^rules is no star table: the star tables are dim_counterparty,"):
+    with pytest.raises(dg.Failure, match=r"^rules is no star table: the star tables are dim_counterparty,"):
         defs.load_asset_value(["warehouse", "rules"], python_type=pd.DataFrame)
 
 
