@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import BrowserContext, FloatRect, Locator, Page, sync_playwright
+from playwright.sync_api import BrowserContext, FloatRect, Locator, Page, ViewportSize, sync_playwright
 
 from etl_assets.catalog.stages import INGESTION, TOTESYS, TRANSFORMATION, WAREHOUSE
-from etl_assets_tests.harness import until
+from etl_assets_tests.harness import ROOT, until
 
 _COLOURS = 256
+_VIEWPORT: ViewportSize = {"width": 1400, "height": 900}
 _CHROMIUM = Path("/usr/bin/chromium")
 _FLAGS = [
     "--no-sandbox",
@@ -59,7 +60,14 @@ class Browser:
 
     def await_lines(self, *expected: str, seconds: float = 90) -> None:
         """Wait until lines of the page match the patterns."""
-        until(lambda: all(re.search(line, self.text, re.M) for line in expected), seconds)
+
+        def missing() -> list[str]:
+            return [line for line in expected if not re.search(line, self.text, re.M)]
+
+        try:
+            until(lambda: not missing(), seconds)
+        except AssertionError:
+            raise AssertionError(f"{missing()} not on the page:\n{self.text}") from None
 
     @property
     def text(self) -> str:
@@ -128,10 +136,23 @@ class Browser:
         self.await_lines("^Success$", seconds=1)
         return run
 
-    def save_screenshot(self, name: str, clip: FloatRect | None = None) -> None:
-        """Save a screenshot of the page, or of a part of it."""
+    def save_screenshot(self, name: str, clip: FloatRect | None = None, viewport: ViewportSize | None = None) -> None:
+        """Save a screenshot of the page, or of a part of it, as it is in this or another viewport."""
+        before = self.page.viewport_size
+        if viewport:
+            self.page.set_viewport_size(viewport)
         self.page.mouse.move(1, 1)
         self.page.wait_for_timeout(1_500)  # lets animations end
         picture = Image.open(io.BytesIO(self.page.screenshot(clip=clip))).convert("RGB")
         self._screenshots.mkdir(exist_ok=True)
         picture.quantize(_COLOURS, dither=Image.Dither.NONE).save(self._screenshots / f"{name}.png", optimize=True)
+        if viewport and before:
+            self.page.set_viewport_size(before)
+
+
+@contextmanager
+def dagster_ui(profile: Path, url: str) -> Iterator[Browser]:
+    """Open Dagster's UI in Chromium. Screenshots are those of the docs."""
+    with chromium(profile, viewport=_VIEWPORT, timezone_id="UTC", locale="en-US") as context:
+        context.set_default_timeout(90_000)
+        yield Browser(context.pages[0], url, ROOT / "docs" / "images")
