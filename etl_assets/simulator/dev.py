@@ -25,7 +25,7 @@ from etl_assets.adapters.postgres import Connection, DatabaseUnavailableError, c
 from etl_assets.adapters.settings import Variable
 from etl_assets.schema.errors import PermanentError
 from etl_assets.simulator import folder, postgres
-from etl_assets.simulator.activity import Event, Totesys
+from etl_assets.simulator.activity import Event, Totesys, create_missing_tables
 from etl_assets.simulator.folder import TOTESYS, WAREHOUSE_DATABASE, progress
 from etl_assets.simulator.live import follow, now, plan, plan_mishaps
 from etl_assets.simulator.runs import Runs, copy_newest_page
@@ -62,6 +62,7 @@ def dev(port: int = PORT, speed: float = SPEED) -> None:
         with folder.in_use(command):
             _check_port(port)
             with folder.databases(command, shared=True) as server, connect(server.url(TOTESYS)) as connection:
+                create_missing_tables(connection)
                 totesys = Totesys(connection)
                 runs = Runs(raise_on_error=False)  # the UI shows why a run failed
                 with progress("catching up: what happened in totesys since, captured and loaded"):
