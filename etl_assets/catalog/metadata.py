@@ -74,7 +74,7 @@ def asset_description(table: Table, grain: str, *paragraphs: str, origins: Origi
     """
     lines = [f"| {column} | {', '.join(map(_qualified, upstream))} |" for column, upstream in origins.items()]
     lineage = "\n".join(["| column | derived from |", "|---|---|", *lines])
-    return "\n\n".join([f"{table.description} **{grain}**", *paragraphs, lineage])
+    return "\n\n".join([f"{table.description} {grain}", *paragraphs, lineage])
 
 
 def key_text(table: Table) -> str:
@@ -86,6 +86,7 @@ def partition_example(key: Sequence[str]) -> str:
     """Return how the rows of an asset in a partition are read in Python."""
     path = ", ".join(f'"{part}"' for part in key)
     return f"""```python
+import pandas
 from etl_assets.definitions import defs
 defs.load_asset_value([{path}], partition_key=partition, python_type=pandas.DataFrame)
 ```"""

@@ -64,7 +64,7 @@ def totesys_assets(tables: Iterable[Table]) -> list[dg.AssetSpec]:
     return [
         dg.AssetSpec(
             [TOTESYS, table.name],
-            description=f"{table.description} **One row per {key_text(table)}.** The live table, read only.",
+            description=f"{table.description} One row per {key_text(table)}. The live table, read only.",
             metadata=table_metadata(table, table_name=f"{TOTESYS}.{SOURCE_SCHEMA}.{table.name}"),
             kinds={"postgres", "table"},
         ).with_io_manager_key("source_io_manager")

@@ -40,7 +40,7 @@ _COPY_PAGE_EVERY = timedelta(seconds=10)
 _LISTENING = "0A"  # proc(5), /proc/net/tcp
 _GUIDE = """
 The Dagster UI is {url}. What to look at:
-  now      {url}/overview/activity/timeline: a run of `etl` whenever totesys has changed
+  now      {url}/overview/activity/timeline (1hr): a run of `etl` whenever totesys has changed
            {url}/automation: the sensors and schedules that launch it
            {url}/assets/warehouse/fact_sales_order: what each load changed
            {page}: the reports, renewed every quarter of an hour

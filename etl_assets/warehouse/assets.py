@@ -50,7 +50,7 @@ def rules_asset(catalog: Catalog[StarTable], partitions: dg.TimeWindowPartitions
 
     @dg.asset(
         key=_RULES,
-        description="The versions of the rules that make star tables. **One row per `star_table`.** A load takes files "
+        description="The versions of the rules that make star tables. One row per `star_table`. A load takes files "
         "made by these only. Nothing is loaded into a table built by another rule until the job `rebuild` has run.",
         metadata={"dagster/column_schema": schema},
         kinds={"python"},
@@ -147,7 +147,7 @@ def _views_text(star: StarTable, catalog: Catalog[StarTable]) -> str:
     """Return which views show which versions of the table."""
     names = {f"{star.name}_history": "every version with its validity", as_of(star.name): "the table as of a moment"}
     if star.keeps_every_version:
-        names[f"{star.name}_current"] = "the latest versions"
+        names[f"{star.name}_current"] = "the latest versions, which are its row count here"
     if as_was_joins(star, catalog.stars):
         names[as_was_name(star)] = "these, each with its dimensions as they were when it happened"
     return "\n".join(f"- `{name if '.' in name else f'{WAREHOUSE}.{name}'}`: {text}" for name, text in names.items())

@@ -195,7 +195,7 @@ def test_a_description_says_first_what_a_row_is_and_how_to_read_it_and_last_what
     tables: dict[str, Table] = {**SOURCE, **STAR}
     for name, spec in SPECS.items():
         table = tables[spec.key.path[1]]
-        head, _, rest = (spec.description or "").partition("**One row per ")
+        head, _, rest = (spec.description or "").partition("One row per ")
         assert head == f"{table.description} ", name
         _, example, *_ = rest.split("```") if "```" in rest else ("", "")
         language, _, code = example.partition("\n")
@@ -204,7 +204,7 @@ def test_a_description_says_first_what_a_row_is_and_how_to_read_it_and_last_what
             assert 0 < len(loaded.warehouse(code)) <= 10, name
         elif name in ("ingestion/staff", "transformation/dim_staff"):
             *lines, load = code.splitlines()
-            values: dict[str, Any] = {"pandas": pd, "partition": partition}
+            values: dict[str, Any] = {"partition": partition}
             exec("\n".join([*lines, f"rows = {load}"]), values)
             assert len(values["rows"]) == loaded.totesys("SELECT count(*) FROM staff")[0][0]
         assert not spec.metadata.get("dagster/column_lineage") or rest.rpartition("\n\n")[2].startswith("| column |")
