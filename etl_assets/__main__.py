@@ -8,8 +8,7 @@ from functools import partial
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from etl_assets.adapters.object_store import Bucket
-from etl_assets.adapters.postgres import DatabaseUnavailableError, connect, transaction
+from etl_assets.adapters.postgres import DatabaseUnavailableError, transaction
 from etl_assets.adapters.resources import DatabaseResource
 from etl_assets.adapters.settings import Variable, open_bucket, required
 from etl_assets.catalog.stages import INGESTION, TRANSFORMATION
@@ -62,26 +61,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _print_status(options: argparse.Namespace) -> None:
-    bucket, source, warehouse = map(
-        required, (Variable.INGESTION_URL, Variable.TOTESYS_DATABASE_URL, Variable.WAREHOUSE_DATABASE_URL)
-    )
+    for variable in (Variable.INGESTION_URL, Variable.TOTESYS_DATABASE_URL, Variable.WAREHOUSE_DATABASE_URL):
+        required(variable)
+    source, warehouse = _databases()
     state = status.read_status(
         [table.name for table in TOTESYS_TABLES],
         [star.name for star in STAR_TABLES],
-        partial(Bucket, bucket),
-        partial(connect, source),
-        partial(connect, warehouse),
+        partial(open_bucket, Variable.INGESTION_URL),
+        source.connect,
+        warehouse.connect,
     )
     print(state.to_json() if options.json else status.as_text(state))
     sys.exit(bool(state.errors))
 
 
+def _databases() -> tuple[DatabaseResource, DatabaseResource]:
+    """Return the source and the warehouse."""
+    source, warehouse = Variable.TOTESYS_DATABASE_URL, Variable.WAREHOUSE_DATABASE_URL
+    return DatabaseResource(variable=source), DatabaseResource(variable=warehouse)
+
+
 def _print_checks(options: argparse.Namespace) -> None:
     catalog = with_descriptions(Catalog(TOTESYS_TABLES, STAR_TABLES))
-    source, warehouse = (
-        DatabaseResource(variable=variable)
-        for variable in (Variable.TOTESYS_DATABASE_URL, Variable.WAREHOUSE_DATABASE_URL)
-    )
+    source, warehouse = _databases()
     made = Preflight()
     check_variables(made, os.environ)
     check_source(made, source.connect, catalog.sources)
@@ -111,10 +113,7 @@ def _print_plan(options: argparse.Namespace) -> None:  # noqa: ARG001 (it has no
 
 def _print_trace(options: argparse.Namespace) -> None:
     catalog = with_descriptions(Catalog(TOTESYS_TABLES, STAR_TABLES))
-    source, warehouse = (
-        DatabaseResource(variable=variable)
-        for variable in (Variable.TOTESYS_DATABASE_URL, Variable.WAREHOUSE_DATABASE_URL)
-    )
+    source, warehouse = _databases()
     ingestion, transformation = map(open_bucket, (Variable.INGESTION_URL, Variable.TRANSFORMATION_URL))
     found = trace.trace(
         Stores(ingestion, transformation, warehouse.connect),

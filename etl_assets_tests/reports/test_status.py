@@ -238,7 +238,12 @@ def test_a_table_that_never_had_rows_is_named(platform: Platform, status: Status
     [
         ("totesys", "TOTESYS_DATABASE_URL", DOWN, "no connection to PostgreSQL at 127.0.0.1:1: "),
         ("warehouse", "WAREHOUSE_DATABASE_URL", DOWN, "no connection to PostgreSQL at 127.0.0.1:1: "),
-        ("warehouse", "WAREHOUSE_DATABASE_URL", f"mysql://etl:{SECRET}@h/d", "must look like postgresql://"),
+        (
+            "warehouse",
+            "WAREHOUSE_DATABASE_URL",
+            f"mysql://etl:{SECRET}@h/d",
+            "WAREHOUSE_DATABASE_URL must look like postgresql://",
+        ),
         ("ingestion", "INGESTION_URL", "s3://nowhere/x", "bucket nowhere: "),
     ],
 )
