@@ -40,7 +40,7 @@ coverage: setup ## run the tests with coverage and show the lines that none of t
 e2e: setup ## run a deployment of real parts and break them (ten minutes)
 	$(RUN) pytest -m e2e --numprocesses=0
 
-browser: setup ## click through the UI in Chromium and renew the screenshots in docs/images (five minutes)
+browser: setup ## click through the UI in Chromium and renew the screenshots in docs/images (seven minutes)
 	$(RUN) pytest -m browser --numprocesses=0
 
 bench: setup ## measure it against the limits and other tools, and write docs/performance.md (a quarter of an hour)
