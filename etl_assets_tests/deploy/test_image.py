@@ -6,6 +6,7 @@ import ssl
 import tomllib
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from time import monotonic
 
@@ -55,12 +56,13 @@ def test_the_declared_packages_are_installed_without_those_of_the_tests(image: C
     completed = image.run(IMAGE, "python", "-c", code)
     assert completed.returncode == 0, completed.stderr
     installed = set(json.loads(completed.stdout))
-    required, for_tests = (
-        {re.split(r"[\[<>=]", requirement)[0] for requirement in requirements}
-        for requirements in (declared["project"]["dependencies"], declared["dependency-groups"]["dev"])
+    project, extras = declared["project"], chain(*declared["project"]["optional-dependencies"].values())
+    required, not_required = (
+        {re.split(r"[\[<>=]", requirement)[0] for requirement in requirements} - {"etl-assets"}
+        for requirements in (project["dependencies"], [*declared["dependency-groups"]["dev"], *extras])
     )
     assert required | {"etl-assets"} <= {name.lower().replace("_", "-") for name in installed}
-    assert installed & {*for_tests, "pip", "uv"} == set()
+    assert installed & {*not_required, "pip", "uv"} == set()
 
 
 def test_only_tmp_is_writable(image: Containers) -> None:
