@@ -32,7 +32,8 @@ from etl_assets.simulator.runs import QUIET, Runs
 from etl_assets.transformation import STAR_TABLES
 from etl_assets.transformation.facts import fact_sales_order
 from etl_assets.transformation.star_table import ColumnOf
-from etl_assets.warehouse.relations import AS_OF, AS_OF_SETTING, LOADS, current, relation
+from etl_assets.warehouse.history import count_rows
+from etl_assets.warehouse.relations import AS_OF, AS_OF_SETTING, LOADS, relation
 
 _COPY = "warehouse_copy"
 _PRINTED_REPORTS = ("payments_due", "order_changes")
@@ -165,8 +166,7 @@ def _print_warehouse(url: str, load_seconds: Mapping[str, float]) -> None:
     with connect(url) as warehouse:
         lines = []
         for star in STAR_TABLES:
-            present = current(star) if star.keeps_every_version else relation(star)
-            [[rows]] = warehouse.run(f"SELECT count(*) FROM {present}")
+            [[rows]] = warehouse.run(count_rows(star))
             [[versions]] = warehouse.run(f"SELECT count(*) FROM {relation(star.versions)}")
             lines.append((star.name, f"{rows:,}", f"{versions:,}", f"{load_seconds[star.name]:.2f} s"))
         print()

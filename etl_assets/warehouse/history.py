@@ -14,7 +14,7 @@ from etl_assets.schema.columns import CAPTURED_AT, DELETED
 from etl_assets.schema.types import sql_type
 from etl_assets.transformation.star_table import StarTable
 from etl_assets.warehouse.ddl import stored_columns
-from etl_assets.warehouse.relations import current, relation
+from etl_assets.warehouse.relations import latest_versions, relation
 
 HELD = "held"
 """The column of staged versions that are not loaded: a foreign key of theirs does not resolve yet."""
@@ -187,7 +187,7 @@ def merge(
 
 def count_rows(star: StarTable) -> str:
     """Return the query of the number of rows of a dimension, or of the current rows of a fact."""
-    return f"SELECT count(*) FROM {current(star) if star.keeps_every_version else relation(star)}"
+    return f"SELECT count(*) FROM {latest_versions(star)}"
 
 
 def _added_rows(star: StarTable) -> str:

@@ -16,7 +16,7 @@ from etl_assets.schema.columns import CAPTURED_AT_TYPE, VALID_FROM, VALID_TO
 from etl_assets.schema.rows import Rows
 from etl_assets.schema.table import Catalog
 from etl_assets.transformation.star_table import StarTable
-from etl_assets.warehouse.relations import current, history, relation
+from etl_assets.warehouse.relations import history, latest_versions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ class WarehouseRows(Rows):
             validity = f"""nullif({VALID_FROM}, '-infinity') AS {VALID_FROM},
                            nullif({VALID_TO}, 'infinity') AS {VALID_TO}"""
             return f"SELECT {columns}, {validity} FROM {history(self.star)}"
-        return f"SELECT {columns} FROM {current(self.star) if self.star.keeps_every_version else relation(self.star)}"
+        return f"SELECT {columns} FROM {latest_versions(self.star)}"
 
 
 def warehouse_io_manager(catalog: Catalog[StarTable]) -> dg.IOManagerDefinition:

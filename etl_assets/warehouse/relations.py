@@ -44,6 +44,11 @@ def current(star: StarTable) -> str:
     return qualified(f"{star.name}_current")
 
 
+def latest_versions(star: StarTable) -> str:
+    """Return the qualified, quoted name of what has the latest versions: a dimension itself, or that view of a fact."""
+    return current(star) if star.keeps_every_version else relation(star)
+
+
 def history(star: StarTable) -> str:
     """Return the qualified, quoted name of a star table's view of all its versions."""
     return qualified(f"{star.name}_history")
